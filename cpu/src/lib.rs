@@ -1,0 +1,2 @@
+//! Software CPUs. This crate knows no device.
+pub mod bus;

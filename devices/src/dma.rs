@@ -1,0 +1,232 @@
+//! What a bus master sees: read, write and translate by (requester, PASID, address).
+//!
+//! A device holds a [`DmaPort`]. The port asks the [`Translator`] in front of it for pieces of guest memory and moves the bytes.
+//! Faults are data: the request, the reason with the specification's code, and where the translation ended.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use vm_memory::{Bytes, GuestAddress};
+
+use crate::memory::GuestRam;
+
+/// A guest physical address (on sPAPR: a real address of the partition).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Gpa(pub u64);
+
+/// An address as a device puts it on the bus, before any translation.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Iova(pub u64);
+
+/// A requester id: bus (15:8), device (7:3), function (2:0).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct SourceId(pub u16);
+
+/// A process address space id, 20 bits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Pasid(pub u32);
+
+impl fmt::Debug for Gpa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "gpa {:#x}", self.0)
+    }
+}
+impl fmt::Debug for Iova {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "iova {:#x}", self.0)
+    }
+}
+impl fmt::Debug for SourceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:02x}:{:02x}.{}", self.0 >> 8, self.0 >> 3 & 31, self.0 & 7)
+    }
+}
+impl fmt::Debug for Pasid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "pasid {:#x}", self.0)
+    }
+}
+
+/// Direction of a DMA, from the device's side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Access {
+    /// The device reads guest memory.
+    Read,
+    /// The device writes guest memory.
+    Write,
+}
+
+/// One request on the bus.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct DmaRequest {
+    /// Who asks.
+    pub source: SourceId,
+    /// Process address space, if the request carries one.
+    pub pasid: Option<Pasid>,
+    /// Where.
+    pub iova: Iova,
+    /// How many bytes, at least 1.
+    pub len: u64,
+    /// Which way.
+    pub access: Access,
+}
+
+/// A prefix of a request, translated: `len` bytes (1 ..= the request's) at `gpa`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Piece {
+    /// Where the bytes are.
+    pub gpa: Gpa,
+    /// How many of them are contiguous there.
+    pub len: u64,
+}
+
+/// Why a DMA did not happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[error("DMA {:?} of {} bytes by {:?} at {:?}: {reason}", .request.access, .request.len, .request.source, .request.iova)]
+pub struct DmaFault {
+    /// The request, at the address where it stopped.
+    pub request: DmaRequest,
+    /// Name and code of the reason.
+    pub reason: FaultReason,
+}
+
+/// A reason as the specification of the unit names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FaultReason {
+    /// The specification's code, 0 where it has none.
+    pub code: u16,
+    /// In the specification's words.
+    pub name: &'static str,
+}
+
+impl fmt::Display for FaultReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.code == 0 { f.write_str(self.name) } else { write!(f, "{} (code {:#x})", self.name, self.code) }
+    }
+}
+
+/// The address is translated, but no RAM is there.
+pub const NOT_MEMORY: FaultReason = FaultReason { code: 0, name: "translated address is not memory" };
+
+/// An IOMMU, or the absence of one.
+pub trait Translator: Send + Sync + fmt::Debug {
+    /// Translates a prefix of the request.
+    ///
+    /// # Errors
+    /// The fault at the first byte of the request.
+    fn translate(&self, request: &DmaRequest) -> Result<Piece, DmaFault>;
+
+    /// Told after `piece` of a translated request has been accessed, or the access failed. For counters; does nothing by default.
+    fn completed(&self, _request: &DmaRequest, _piece: &Piece) {}
+}
+
+/// No IOMMU: bus addresses are guest physical addresses.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Identity;
+
+impl Translator for Identity {
+    fn translate(&self, r: &DmaRequest) -> Result<Piece, DmaFault> {
+        Ok(Piece { gpa: Gpa(r.iova.0), len: r.len })
+    }
+}
+
+/// Counts of one port.
+#[derive(Debug, Default)]
+pub struct DmaCounters {
+    /// Bytes the device read from guest memory.
+    pub bytes_read: AtomicU64,
+    /// Bytes the device wrote to guest memory.
+    pub bytes_written: AtomicU64,
+    /// Requests that ended in a fault.
+    pub faults: AtomicU64,
+}
+
+/// A device's way to guest memory. Cheap to clone; clones share counters.
+#[derive(Clone, Debug)]
+pub struct DmaPort {
+    source: SourceId,
+    translator: Arc<dyn Translator>,
+    ram: GuestRam,
+    counters: Arc<DmaCounters>,
+}
+
+impl DmaPort {
+    /// A port for `source`, behind `translator`.
+    pub fn new(source: SourceId, translator: Arc<dyn Translator>, ram: GuestRam) -> Self {
+        DmaPort { source, translator, ram, counters: Arc::default() }
+    }
+
+    /// The requester id of this port.
+    pub fn source(&self) -> SourceId {
+        self.source
+    }
+
+    /// Guest RAM behind the translator.
+    pub fn ram(&self) -> &GuestRam {
+        &self.ram
+    }
+
+    /// What moved so far.
+    pub fn counters(&self) -> &DmaCounters {
+        &self.counters
+    }
+
+    /// Translates a prefix of `len` bytes at `iova`.
+    ///
+    /// # Errors
+    /// The translator's fault.
+    pub fn translate(&self, iova: Iova, len: u64, access: Access) -> Result<Piece, DmaFault> {
+        let request = DmaRequest { source: self.source, pasid: None, iova, len, access };
+        let piece = self.translator.translate(&request).inspect_err(|_| {
+            self.counters.faults.fetch_add(1, Ordering::Relaxed);
+        })?;
+        Ok(Piece { gpa: piece.gpa, len: piece.len.clamp(1, len.max(1)) })
+    }
+
+    /// Reads guest memory at `iova`.
+    ///
+    /// # Errors
+    /// The fault at the first byte that could not be read; the bytes before it are in `buf`.
+    pub fn read(&self, iova: Iova, buf: &mut [u8]) -> Result<(), DmaFault> {
+        let mut done = 0;
+        while done < buf.len() {
+            let (request, piece) = self.piece(iova, done, buf.len(), Access::Read)?;
+            let part = &mut buf[done..done + piece.len as usize];
+            self.ram.read_slice(part, GuestAddress(piece.gpa.0)).map_err(|_| self.not_memory(request))?;
+            self.counters.bytes_read.fetch_add(piece.len, Ordering::Relaxed);
+            self.translator.completed(&request, &piece);
+            done += piece.len as usize;
+        }
+        Ok(())
+    }
+
+    /// Writes guest memory at `iova`.
+    ///
+    /// # Errors
+    /// The fault at the first byte that could not be written; the bytes before it are written.
+    pub fn write(&self, iova: Iova, buf: &[u8]) -> Result<(), DmaFault> {
+        let mut done = 0;
+        while done < buf.len() {
+            let (request, piece) = self.piece(iova, done, buf.len(), Access::Write)?;
+            let part = &buf[done..done + piece.len as usize];
+            self.ram.write_slice(part, GuestAddress(piece.gpa.0)).map_err(|_| self.not_memory(request))?;
+            self.counters.bytes_written.fetch_add(piece.len, Ordering::Relaxed);
+            self.translator.completed(&request, &piece);
+            done += piece.len as usize;
+        }
+        Ok(())
+    }
+
+    fn piece(&self, iova: Iova, done: usize, len: usize, access: Access) -> Result<(DmaRequest, Piece), DmaFault> {
+        let iova = Iova(iova.0.wrapping_add(done as u64));
+        let len = (len - done) as u64;
+        let piece = self.translate(iova, len, access)?;
+        Ok((DmaRequest { source: self.source, pasid: None, iova, len, access }, piece))
+    }
+
+    fn not_memory(&self, request: DmaRequest) -> DmaFault {
+        self.counters.faults.fetch_add(1, Ordering::Relaxed);
+        DmaFault { request, reason: NOT_MEMORY }
+    }
+}
