@@ -1,1 +1,8 @@
-//! placeholder
+//! viommu: a full-system emulator whose point is the IOMMU. This crate joins CPUs, devices and firmware tables into machines.
+
+pub mod cli;
+pub mod clock;
+pub mod guest;
+pub mod observe;
+pub mod pseries;
+pub mod selftest;
