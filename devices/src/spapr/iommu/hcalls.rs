@@ -74,7 +74,7 @@ impl State {
         let list_in_ram = list
             .checked_add(LIST_PAGE)
             .is_some_and(|end| end <= ram_size);
-        if n > MAX_TCES_PER_CALL || list % LIST_PAGE != 0 || !list_in_ram {
+        if n > MAX_TCES_PER_CALL || !list.is_multiple_of(LIST_PAGE) || !list_in_ram {
             return Err(H_PARAMETER);
         }
         let entry = window.entries_at(ioba, n).ok_or(H_PARAMETER)?;

@@ -1,8 +1,8 @@
 //! The sPAPR IOMMU: TCE tables behind DMA windows.
 //!
 //! A *partitionable endpoint* (PE) is a set of functions that share windows. Each PE begins with the default window that its device-tree
-//! node describes; the guest replaces it or adds to it by the dynamic-window RTAS calls ([`ddw`]). Each window has a TCE table
-//! ([`table`]) named by a LIOBN, which the guest fills by hypercall ([`hcalls`]).
+//! node describes; the guest replaces it or adds to it by the dynamic-window RTAS calls (`ddw`). Each window has a TCE table
+//! ([`table`]) named by a LIOBN, which the guest fills by hypercall (`hcalls`).
 //!
 //! ```text
 //! guest: H_PUT_TCE(LIOBN, IOBA, TCE) --- hcalls --> table of the window --.
@@ -298,7 +298,10 @@ impl SpaprIommu {
             return Err(ConfigError::LiobnInUse(liobn));
         }
         let page = 1u64 << TCE_4K_SHIFT;
-        if size == 0 || size % page != 0 || base % page != 0 || base.checked_add(size - 1).is_none()
+        if size == 0
+            || !size.is_multiple_of(page)
+            || !base.is_multiple_of(page)
+            || base.checked_add(size - 1).is_none()
         {
             return Err(ConfigError::BadWindow { base, size });
         }

@@ -107,8 +107,8 @@ impl TceTable {
         }
     }
 
-    /// Entries in the table.
-    pub fn len(&self) -> u64 {
+    /// Entries that the table has room for.
+    pub fn size(&self) -> u64 {
         self.len
     }
 

@@ -89,7 +89,7 @@ impl Window {
         let offset = ioba.checked_sub(self.base)?;
         let entry = offset >> self.page_shift;
         let aligned = offset & ((1 << self.page_shift) - 1) == 0;
-        (aligned && entry < self.table.len() && n <= self.table.len() - entry).then_some(entry)
+        (aligned && entry < self.table.size() && n <= self.table.size() - entry).then_some(entry)
     }
 
     /// Translates a prefix of `len` bytes at `offset` bytes into the window; `offset` must be inside.
