@@ -134,7 +134,7 @@ fn indirect() {
         ([d, 0, 0x8000, u64::MAX], H_PARAMETER),
         ([d, 0, 0x8008, 1], H_PARAMETER),
         ([d, 0, RAM, 1], H_PARAMETER),
-        ([d, 0, u64::MAX & !0xfff, 1], H_PARAMETER),
+        ([d, 0, !0xfff, 1], H_PARAMETER),
         ([d, 4, 0x8000, 1], H_PARAMETER),
         ([d, (1 << 30) - 0x3000, 0x8000, 4], H_PARAMETER),
     ] {
