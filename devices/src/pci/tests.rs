@@ -62,7 +62,7 @@ fn capabilities_are_linked_in_order() {
     let a = c.add_express();
     let b = c.add_capability(CAP_VENDOR, &[1, 2, 3], &[]);
     assert_eq!(c.get_u16(STATUS) & STATUS_CAPABILITIES, STATUS_CAPABILITIES);
-    assert_eq!(c.read(CAPABILITIES, 1), a.into());
+    assert_eq!(c.read(CAPABILITIES, 1), u32::from(a));
     assert_eq!(c.read(a, 2), u32::from(b) << 8 | u32::from(CAP_PCIE));
     assert_eq!(c.read(b, 4), 0x0201_0009);
     let e = c.add_extended_capability(3, 1, &[0; 8], &[]);
