@@ -162,7 +162,7 @@ fn op() -> impl Strategy<Value = Op> {
     let (edge, any, server, prio) = (A..A + 4, prop_oneof![A..A + 4, L..L + 2], 0..2u32, prop_oneof![0..8u8, Just(0xff)]);
     prop_oneof![
         edge.prop_map(Op::Edge),
-        (L..L + 2, any::<bool>()).prop_map(|(n, l)| Op::Level(n, l)),
+        (L..L + 2, prop::bool::ANY).prop_map(|(n, l)| Op::Level(n, l)),
         (any.clone(), server.clone(), prio.clone()).prop_map(|(n, s, p)| Op::Set(n, s, p.into())),
         any.clone().prop_map(Op::Off),
         any.clone().prop_map(Op::On),
