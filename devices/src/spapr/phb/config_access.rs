@@ -14,8 +14,14 @@ pub fn config_addr(bus: u8, devfn: u8, register: u16) -> u32 {
 pub fn buid_of(call: RtasCall, args: &[u32]) -> Option<u64> {
     use RtasCall as C;
     let at = match call {
-        C::IbmReadPciConfig | C::IbmWritePciConfig | C::IbmChangeMsi | C::IbmQueryInterruptSourceNumber => 1,
-        C::IbmGetConfigAddrInfo2 | C::IbmSetEehOption | C::IbmReadSlotResetState2 | C::IbmSetSlotReset => 1,
+        C::IbmReadPciConfig
+        | C::IbmWritePciConfig
+        | C::IbmChangeMsi
+        | C::IbmQueryInterruptSourceNumber => 1,
+        C::IbmGetConfigAddrInfo2
+        | C::IbmSetEehOption
+        | C::IbmReadSlotResetState2
+        | C::IbmSetSlotReset => 1,
         C::IbmSlotErrorDetail | C::IbmConfigurePe => 1,
         C::IbmQueryPeDmaWindow | C::IbmCreatePeDmaWindow | C::IbmResetPeDmaWindows => 1,
         _ => return None,
@@ -26,7 +32,11 @@ pub fn buid_of(call: RtasCall, args: &[u32]) -> Option<u64> {
 /// Bus, devfn and register of a configuration address.
 pub(super) fn split(config_addr: u32) -> (u8, u8, u16) {
     let register = config_addr >> 20 & 0xf00 | config_addr & 0xff;
-    ((config_addr >> 16) as u8, (config_addr >> 8) as u8, register as u16)
+    (
+        (config_addr >> 16) as u8,
+        (config_addr >> 8) as u8,
+        register as u16,
+    )
 }
 
 impl Phb {
@@ -37,14 +47,24 @@ impl Phb {
         let bad = Some(RTAS_PARAMETER.into());
         Some(match (call, args) {
             (RtasCall::ReadPciConfig, &[addr, size]) => self.config_read(addr, size),
-            (RtasCall::WritePciConfig, &[addr, size, value]) => self.config_write(addr, size, value),
-            (RtasCall::IbmReadPciConfig, &[addr, _, _, size]) if ours => self.config_read(addr, size),
-            (RtasCall::IbmWritePciConfig, &[addr, _, _, size, value]) if ours => self.config_write(addr, size, value),
+            (RtasCall::WritePciConfig, &[addr, size, value]) => {
+                self.config_write(addr, size, value)
+            }
+            (RtasCall::IbmReadPciConfig, &[addr, _, _, size]) if ours => {
+                self.config_read(addr, size)
+            }
+            (RtasCall::IbmWritePciConfig, &[addr, _, _, size, value]) if ours => {
+                self.config_write(addr, size, value)
+            }
             (RtasCall::IbmChangeMsi, &[addr, _, _, function, count, sequence]) if ours => {
                 self.change_msi(addr, function, count, sequence)
             }
-            (RtasCall::IbmQueryInterruptSourceNumber, &[addr, _, _, index]) if ours => self.query_source(addr, index),
-            (RtasCall::IbmGetConfigAddrInfo2, &[addr, _, _, option]) if ours => self.config_addr_info(addr, option),
+            (RtasCall::IbmQueryInterruptSourceNumber, &[addr, _, _, index]) if ours => {
+                self.query_source(addr, index)
+            }
+            (RtasCall::IbmGetConfigAddrInfo2, &[addr, _, _, option]) if ours => {
+                self.config_addr_info(addr, option)
+            }
             (
                 RtasCall::ReadPciConfig
                 | RtasCall::WritePciConfig
@@ -62,7 +82,9 @@ impl Phb {
     /// (address, size) -> status, value. An absent function reads all ones with success, as a master abort does.
     fn config_read(&self, addr: u32, size: u32) -> RtasReply {
         let (bus, devfn, register) = split(addr);
-        let Some(mask) = access_mask(register, size) else { return RTAS_PARAMETER.into() };
+        let Some(mask) = access_mask(register, size) else {
+            return RTAS_PARAMETER.into();
+        };
         let value = match self.slots.get(&devfn) {
             Some(slot) if bus == 0 => slot.device.config_read(register, size as u8),
             _ => u32::MAX,
@@ -72,7 +94,9 @@ impl Phb {
 
     fn config_write(&mut self, addr: u32, size: u32, value: u32) -> RtasReply {
         let (bus, devfn, register) = split(addr);
-        let Some(mask) = access_mask(register, size) else { return RTAS_PARAMETER.into() };
+        let Some(mask) = access_mask(register, size) else {
+            return RTAS_PARAMETER.into();
+        };
         if bus == 0 {
             self.write_register(devfn, register, size as u8, value & mask);
         }
@@ -83,7 +107,8 @@ impl Phb {
     pub(super) fn write_register(&mut self, devfn: u8, register: u16, size: u8, value: u32) {
         let mut effects = Effects::default();
         if let Some(slot) = self.slots.get_mut(&devfn) {
-            slot.device.config_write(register, size, value, &mut effects);
+            slot.device
+                .config_write(register, size, value, &mut effects);
         }
         self.rebuild_decode();
         self.apply(devfn, effects);

@@ -19,7 +19,9 @@ impl Phb {
     /// Reads bytes at a processor address. False, and `data` untouched, if the address is in no window of this bridge. What no BAR
     /// claims reads all ones.
     pub fn mmio_read(&mut self, gpa: Gpa, data: &mut [u8]) -> bool {
-        let Some(pci) = self.to_pci(gpa, data.len()) else { return false };
+        let Some(pci) = self.to_pci(gpa, data.len()) else {
+            return false;
+        };
         let Some((range, offset)) = self.find(pci, data.len()) else {
             data.fill(0xff);
             return true;
@@ -42,8 +44,12 @@ impl Phb {
 
     /// Writes bytes at a processor address. False if the address is in no window of this bridge. What no BAR claims is dropped.
     pub fn mmio_write(&mut self, gpa: Gpa, data: &[u8]) -> bool {
-        let Some(pci) = self.to_pci(gpa, data.len()) else { return false };
-        let Some((range, offset)) = self.find(pci, data.len()) else { return true };
+        let Some(pci) = self.to_pci(gpa, data.len()) else {
+            return false;
+        };
+        let Some((range, offset)) = self.find(pci, data.len()) else {
+            return true;
+        };
         self.counters.writes += 1;
         let mut effects = Effects::default();
         if let Some(slot) = self.slots.get_mut(&range.devfn) {
@@ -61,14 +67,16 @@ impl Phb {
     }
 
     fn to_pci(&self, gpa: Gpa, len: usize) -> Option<u64> {
-        [self.config.mmio32, self.config.mmio64].iter().find_map(|w| {
-            let at = gpa.0.checked_sub(w.gpa.0)?;
-            let room = w.size.checked_sub(at)?;
-            if (len as u64) > room || room == 0 {
-                return None;
-            }
-            w.pci.checked_add(at)
-        })
+        [self.config.mmio32, self.config.mmio64]
+            .iter()
+            .find_map(|w| {
+                let at = gpa.0.checked_sub(w.gpa.0)?;
+                let room = w.size.checked_sub(at)?;
+                if (len as u64) > room || room == 0 {
+                    return None;
+                }
+                w.pci.checked_add(at)
+            })
     }
 
     /// Of BARs that overlap, the one with the lowest `devfn` and index answers.
@@ -95,7 +103,12 @@ impl Phb {
             for bar in 0..6 {
                 let size = device.bar_size(bar);
                 if size != 0 {
-                    self.ranges.push(Range { start: bar_address(device, bar), size, devfn, bar });
+                    self.ranges.push(Range {
+                        start: bar_address(device, bar),
+                        size,
+                        devfn,
+                        bar,
+                    });
                 }
             }
         }
@@ -105,7 +118,11 @@ impl Phb {
 fn bar_address(device: &dyn PciDevice, bar: u8) -> u64 {
     let at = BAR0 + 4 * u16::from(bar);
     let low = device.config_read(at, 4);
-    let high = if low & 6 == 4 { device.config_read(at + 4, 4) } else { 0 };
+    let high = if low & 6 == 4 {
+        device.config_read(at + 4, 4)
+    } else {
+        0
+    };
     u64::from(high) << 32 | u64::from(low & !15)
 }
 

@@ -83,7 +83,12 @@ fn bars(device: &dyn PciDevice) -> Vec<BarInfo> {
         let size = device.bar_size(index);
         if size != 0 {
             let low = device.config_read(BAR0 + 4 * u16::from(index), 4);
-            bars.push(BarInfo { index, size, is_64bit: low & 6 == 4, prefetchable: low & 8 != 0 });
+            bars.push(BarInfo {
+                index,
+                size,
+                is_64bit: low & 6 == 4,
+                prefetchable: low & 8 != 0,
+            });
         }
     }
     bars
@@ -92,7 +97,10 @@ fn bars(device: &dyn PciDevice) -> Vec<BarInfo> {
 impl Phb {
     /// All functions, in order of `devfn`.
     pub fn functions(&self) -> Vec<FunctionInfo> {
-        self.slots.iter().map(|(&devfn, slot)| info(devfn, slot.device.as_ref())).collect()
+        self.slots
+            .iter()
+            .map(|(&devfn, slot)| info(devfn, slot.device.as_ref()))
+            .collect()
     }
 }
 

@@ -113,14 +113,19 @@ pub struct Phb {
 
 impl std::fmt::Debug for Phb {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Phb").field("config", &self.config).field("counters", &self.counters).finish_non_exhaustive()
+        f.debug_struct("Phb")
+            .field("config", &self.config)
+            .field("counters", &self.counters)
+            .finish_non_exhaustive()
     }
 }
 
 impl Phb {
     /// An empty bridge.
     pub fn new(config: PhbConfig) -> Self {
-        let n_msi = config.n_msi.min(0x1_0000u32.saturating_sub(config.msi_irq_base));
+        let n_msi = config
+            .n_msi
+            .min(0x1_0000u32.saturating_sub(config.msi_irq_base));
         Phb {
             config: PhbConfig { n_msi, ..config },
             slots: BTreeMap::new(),
@@ -144,9 +149,21 @@ impl Phb {
     }
 
     /// Puts a function at `devfn` (device in bits 7:3, function in 2:0) of bus 0. Returns the one that was there.
-    pub fn add_device(&mut self, devfn: u8, device: Box<dyn PciDevice>) -> Option<Box<dyn PciDevice>> {
+    pub fn add_device(
+        &mut self,
+        devfn: u8,
+        device: Box<dyn PciDevice>,
+    ) -> Option<Box<dyn PciDevice>> {
         let old = self.remove_device(devfn);
-        self.slots.insert(devfn, Slot { device, deadline: None, pin: false, msi: None });
+        self.slots.insert(
+            devfn,
+            Slot {
+                device,
+                deadline: None,
+                pin: false,
+                msi: None,
+            },
+        );
         self.rebuild_decode();
         old
     }
@@ -178,8 +195,12 @@ impl Phb {
     /// Does the work that is due: each function at most once. Returns true if anything ran.
     pub fn run_due(&mut self, now_ns: u64) -> bool {
         self.set_now(now_ns);
-        let due: Vec<u8> =
-            self.slots.iter().filter(|(_, s)| s.deadline.is_some_and(|t| t <= now_ns)).map(|(&d, _)| d).collect();
+        let due: Vec<u8> = self
+            .slots
+            .iter()
+            .filter(|(_, s)| s.deadline.is_some_and(|t| t <= now_ns))
+            .map(|(&d, _)| d)
+            .collect();
         for &devfn in &due {
             let mut effects = Effects::default();
             if let Some(slot) = self.slots.get_mut(&devfn) {
@@ -238,21 +259,29 @@ impl Phb {
     }
 
     fn message(&mut self, devfn: u8, msi: Msi) {
-        let in_window = msi.address.checked_sub(self.config.msi_window).is_some_and(|at| at < MSI_WINDOW_SIZE);
+        let in_window = msi
+            .address
+            .checked_sub(self.config.msi_window)
+            .is_some_and(|at| at < MSI_WINDOW_SIZE);
         let allowed = self.slots.get(&devfn).is_some_and(|slot| {
             slot.device.config_read(COMMAND, 2) as u16 & COMMAND_MASTER != 0
                 && slot.msi.is_some_and(|grant| grant.contains(msi.data))
         });
         if in_window && allowed {
             self.counters.msis += 1;
-            self.irqs.push(IrqEvent { source: msi.data, kind: IrqKind::Edge });
+            self.irqs.push(IrqEvent {
+                source: msi.data,
+                kind: IrqKind::Edge,
+            });
         } else {
             self.counters.stray_msis += 1;
         }
     }
 
     fn set_pin(&mut self, devfn: u8, level: bool) {
-        let Some(slot) = self.slots.get_mut(&devfn) else { return };
+        let Some(slot) = self.slots.get_mut(&devfn) else {
+            return;
+        };
         slot.pin = level;
         let mut lines = [false; LSI_LINES as usize];
         for (&devfn, slot) in self.slots.iter().filter(|(_, s)| s.pin) {
@@ -263,10 +292,15 @@ impl Phb {
                 *asserted = true;
             }
         }
-        for (source, (old, new)) in (self.config.lsi_irq_base..).zip(self.lines.iter_mut().zip(lines)) {
+        for (source, (old, new)) in
+            (self.config.lsi_irq_base..).zip(self.lines.iter_mut().zip(lines))
+        {
             if *old != new {
                 *old = new;
-                self.irqs.push(IrqEvent { source, kind: IrqKind::Level(new) });
+                self.irqs.push(IrqEvent {
+                    source,
+                    kind: IrqKind::Level(new),
+                });
             }
         }
     }
