@@ -51,7 +51,10 @@ pub struct RtasReply {
 
 impl From<RtasStatus> for RtasReply {
     fn from(status: RtasStatus) -> Self {
-        RtasReply { status, values: [0; MAX_CELLS - 1] }
+        RtasReply {
+            status,
+            values: [0; MAX_CELLS - 1],
+        }
     }
 }
 
@@ -160,7 +163,8 @@ fn cells<const N: usize>(ram: &GuestRam, at: u64) -> Option<[u32; N]> {
     let mut out = [0u32; N];
     for (i, slot) in (0u64..).zip(out.iter_mut()) {
         let mut bytes = [0u8; 4];
-        ram.read_slice(&mut bytes, GuestAddress(at.checked_add(4 * i)?)).ok()?;
+        ram.read_slice(&mut bytes, GuestAddress(at.checked_add(4 * i)?))
+            .ok()?;
         *slot = u32::from_be_bytes(bytes);
     }
     Some(out)
@@ -188,7 +192,13 @@ impl RtasRequest {
             let at = buffer.0.checked_add(12 + 4 * i).ok_or(bad)?;
             [*slot] = cells::<1>(ram, at).ok_or(bad)?;
         }
-        Ok(RtasRequest { call, buffer, nret, nargs, cells: inputs })
+        Ok(RtasRequest {
+            call,
+            buffer,
+            nret,
+            nargs,
+            cells: inputs,
+        })
     }
 
     /// The input cells.
@@ -211,7 +221,12 @@ impl RtasRequest {
         for value in values.take(self.nret) {
             out.extend_from_slice(&value.to_be_bytes());
         }
-        let at = self.buffer.0.checked_add(12 + 4 * self.nargs as u64).ok_or(hcall::H_PARAMETER)?;
-        ram.write_slice(&out, GuestAddress(at)).map_err(|_| hcall::H_PARAMETER)
+        let at = self
+            .buffer
+            .0
+            .checked_add(12 + 4 * self.nargs as u64)
+            .ok_or(hcall::H_PARAMETER)?;
+        ram.write_slice(&out, GuestAddress(at))
+            .map_err(|_| hcall::H_PARAMETER)
     }
 }
