@@ -133,6 +133,8 @@ impl Packages {
             .iter()
             .filter_map(|r| r.file.split('_').next())
             .collect();
+        // `fetch` takes the same lock.
+        drop(setup);
         self.fetch(&all, suite, arch, progress)
     }
 
