@@ -175,7 +175,7 @@ fn initramfs_bytes() {
     let text = String::from_utf8(bytes.clone()).unwrap();
     let zero = "00000000";
     let a = format!(
-        "07070100000001000041ED{zero}{zero}00000002{}00000002{zero}a\0",
+        "07070100000001000041ed{zero}{zero}00000002{}00000002{zero}a\0",
         zero.repeat(6)
     );
     assert_eq!(&text[..a.len()], a);
