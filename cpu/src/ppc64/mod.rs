@@ -1,0 +1,2 @@
+//! 64-bit Power CPU.
+pub mod vector;
