@@ -1,5 +1,8 @@
 //! Guest RAM as a CPU reaches it: by host address, page by page.
-#![allow(unsafe_code, reason = "the CPU reads and writes guest RAM by host address; every address comes from a mapping held here")]
+#![allow(
+    unsafe_code,
+    reason = "the CPU reads and writes guest RAM by host address; every address comes from a mapping held here"
+)]
 
 use std::any::Any;
 use std::sync::Arc;
@@ -26,7 +29,9 @@ pub struct Ram {
 
 impl std::fmt::Debug for Ram {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Ram").field("regions", &self.regions).finish()
+        f.debug_struct("Ram")
+            .field("regions", &self.regions)
+            .finish()
     }
 }
 
@@ -52,11 +57,16 @@ impl Ram {
             .map(|r| Region {
                 start: r.start_addr().raw_value(),
                 len: r.len() & !(PAGE - 1),
-                host: memory.get_host_address(r.start_addr()).map_or(0, |p| p as usize),
+                host: memory
+                    .get_host_address(r.start_addr())
+                    .map_or(0, |p| p as usize),
             })
             .filter(|r| r.host != 0 && r.start % PAGE == 0)
             .collect();
-        Ram { regions, _mapping: Arc::new(memory.clone()) }
+        Ram {
+            regions,
+            _mapping: Arc::new(memory.clone()),
+        }
     }
 
     /// The page that holds `gpa`, if it is RAM.
@@ -86,14 +96,19 @@ impl Ram {
 
     /// Replaces the aligned big-endian doubleword at `gpa` if it still is `old`; true if it did.
     pub fn compare_exchange_be64(&self, gpa: u64, old: u64, new: u64) -> bool {
-        let Some(page) = self.page(gpa) else { return false };
+        let Some(page) = self.page(gpa) else {
+            return false;
+        };
         if gpa % 8 != 0 {
             return false;
         }
         // SAFETY: aligned, within a page that is mapped for as long as `self` lives; others access it atomically or as volatile.
-        let cell = unsafe { std::sync::atomic::AtomicU64::from_ptr((page.0 + (gpa % PAGE) as usize) as *mut u64) };
+        let cell = unsafe {
+            std::sync::atomic::AtomicU64::from_ptr((page.0 + (gpa % PAGE) as usize) as *mut u64)
+        };
         let order = std::sync::atomic::Ordering::SeqCst;
-        cell.compare_exchange(old.to_be(), new.to_be(), order, order).is_ok()
+        cell.compare_exchange(old.to_be(), new.to_be(), order, order)
+            .is_ok()
     }
 }
 

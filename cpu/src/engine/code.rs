@@ -115,7 +115,10 @@ impl CodeCache {
     pub fn link(&mut self, from: u32, side: usize, to: u32) {
         let generation = self.generation;
         if let Some(b) = self.blocks.get_mut(from as usize) {
-            b.links[side & 1] = Link { generation, block: to };
+            b.links[side & 1] = Link {
+                generation,
+                block: to,
+            };
         }
     }
 
@@ -129,13 +132,27 @@ impl CodeCache {
 
     /// Adds a block at `gpa` and returns its number. `host` is the page it lies in. With `keep` false the block is for one use: see
     /// [`CodeCache::forget_last`].
-    pub fn add(&mut self, gpa: u64, mode: u8, host: HostPage, decoded: &Decoded, keep: bool) -> u32 {
+    pub fn add(
+        &mut self,
+        gpa: u64,
+        mode: u8,
+        host: HostPage,
+        decoded: &Decoded,
+        keep: bool,
+    ) -> u32 {
         if self.uops.len() + decoded.uops.len() > CAP_UOPS {
             self.reset();
         }
         let number = self.blocks.len() as u32;
-        let none = Link { generation: 0, block: NONE };
-        self.blocks.push(Block { start: self.uops.len() as u32, instructions: decoded.instructions, links: [none; 2] });
+        let none = Link {
+            generation: 0,
+            block: NONE,
+        };
+        self.blocks.push(Block {
+            start: self.uops.len() as u32,
+            instructions: decoded.instructions,
+            links: [none; 2],
+        });
         self.uops.extend_from_slice(&decoded.uops);
         self.index.extend_from_slice(&decoded.index);
         if keep {
@@ -147,7 +164,10 @@ impl CodeCache {
                     self.made_dropped += 1;
                 }
                 self.made.push_back(host);
-                PageCode { maps: Vec::new(), covered: [0; WORDS / 64] }
+                PageCode {
+                    maps: Vec::new(),
+                    covered: [0; WORDS / 64],
+                }
             });
             if !page.maps.iter().any(|m| m.0 == mode) {
                 page.maps.push((mode, Box::new([NONE; WORDS])));
@@ -178,7 +198,9 @@ impl CodeCache {
 
     /// A CPU stores `len` bytes at `gpa`, in one page: drops the page's code if they overlap a block.
     pub fn note_store(&mut self, gpa: u64, len: u64) {
-        let Some(page) = self.pages.get(&(gpa / PAGE)) else { return };
+        let Some(page) = self.pages.get(&(gpa / PAGE)) else {
+            return;
+        };
         let first = (gpa % PAGE / 4) as usize;
         let last = ((gpa % PAGE + len.max(1) - 1) / 4).min(WORDS as u64 - 1) as usize;
         if (first..=last).any(|w| page.covered[w / 64] >> (w % 64) & 1 != 0) {

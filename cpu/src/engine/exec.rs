@@ -1,5 +1,8 @@
 //! Tier 0: the interpreter over micro-operations.
-#![allow(unsafe_code, reason = "soft-TLB hits read and write guest RAM by host address")]
+#![allow(
+    unsafe_code,
+    reason = "soft-TLB hits read and write guest RAM by host address"
+)]
 
 use super::Shared;
 use super::code::Decoded;
@@ -94,7 +97,8 @@ pub trait FrontEnd {
     ///
     /// # Errors
     /// [`Fault`] after the exception is recorded.
-    fn translate(&mut self, shared: &Shared, ea: u64, access: Access) -> Result<Translation, Fault>;
+    fn translate(&mut self, shared: &Shared, ea: u64, access: Access)
+    -> Result<Translation, Fault>;
 
     /// Decodes at most `max` (at least 1) instructions that lie in `page`, starting at byte `offset`. The last micro-operation must end
     /// the block.
@@ -188,7 +192,14 @@ fn load_slow<F: FrontEnd>(
     let first = (PAGE - ea % PAGE).min(n as u64) as usize;
     slow_bytes(f, shared, bus, ea, &mut bytes[..first], Access::Read)?;
     if first < n {
-        slow_bytes(f, shared, bus, ea.wrapping_add(first as u64), &mut bytes[first..n], Access::Read)?;
+        slow_bytes(
+            f,
+            shared,
+            bus,
+            ea.wrapping_add(first as u64),
+            &mut bytes[first..n],
+            Access::Read,
+        )?;
     }
     Ok(u64::from_le_bytes(bytes))
 }
@@ -212,7 +223,14 @@ fn store_slow<F: FrontEnd>(
     }
     slow_bytes(f, shared, bus, ea, &mut bytes[..first], Access::Write)?;
     if first < n {
-        slow_bytes(f, shared, bus, ea.wrapping_add(first as u64), &mut bytes[first..n], Access::Write)?;
+        slow_bytes(
+            f,
+            shared,
+            bus,
+            ea.wrapping_add(first as u64),
+            &mut bytes[first..n],
+            Access::Write,
+        )?;
     }
     Ok(())
 }
@@ -316,7 +334,7 @@ pub fn exec<F: FrontEnd>(
     if left == 0 {
         return (Stop::Budget, 0);
     }
-    let mut number = match lookup(f, shared, base) {
+    let mut number = match lookup(f, shared, bus, base) {
         Ok(n) => n,
         Err(Fault) => {
             return (Stop::Fault, 1);
@@ -330,7 +348,7 @@ pub fn exec<F: FrontEnd>(
                 f.core().pc = base;
                 return (Stop::Budget, budget);
             }
-            match decode(f, shared, base, left as u32, false) {
+            match decode(f, shared, bus, base, left.min(64) as u32, false) {
                 Ok(n) => block = shared.code.block(n),
                 Err(Fault) => return (Stop::Fault, budget - left + 1),
             }
@@ -345,7 +363,10 @@ pub fn exec<F: FrontEnd>(
                 if tail {
                     shared.code.forget_last();
                 }
-                return (Stop::Fault, budget - left - u64::from(block.instructions - index - 1));
+                return (
+                    Stop::Fault,
+                    budget - left - u64::from(block.instructions - index - 1),
+                );
             }};
         }
         let (target, side) = loop {
@@ -412,7 +433,9 @@ pub fn exec<F: FrontEnd>(
                 Op::SubI => set!(u.imm.wrapping_sub(r!(u.a))),
                 Op::Mul => set!(r!(u.a).wrapping_mul(r!(u.b))),
                 Op::MulI => set!(r!(u.a).wrapping_mul(u.imm)),
-                Op::MulW => set!(i64::from(r!(u.a) as i32).wrapping_mul(i64::from(r!(u.b) as i32)) as u64),
+                Op::MulW => {
+                    set!(i64::from(r!(u.a) as i32).wrapping_mul(i64::from(r!(u.b) as i32)) as u64)
+                }
                 Op::Neg => set!(r!(u.a).wrapping_neg()),
                 Op::And => set!(r!(u.a) & r!(u.b)),
                 Op::AndI => set!(r!(u.a) & u.imm),
@@ -440,27 +463,51 @@ pub fn exec<F: FrontEnd>(
                 }
                 Op::Shl32 => {
                     let n = r!(u.b) & 63;
-                    set!(if n < 32 { u64::from((r!(u.a) as u32) << n) } else { 0 });
+                    set!(if n < 32 {
+                        u64::from((r!(u.a) as u32) << n)
+                    } else {
+                        0
+                    });
                 }
                 Op::Shr32 => {
                     let n = r!(u.b) & 63;
-                    set!(if n < 32 { u64::from((r!(u.a) as u32) >> n) } else { 0 });
+                    set!(if n < 32 {
+                        u64::from((r!(u.a) as u32) >> n)
+                    } else {
+                        0
+                    });
                 }
                 Op::Sra64I | Op::Sra64 => {
-                    let n = if u.op == Op::Sra64 { (r!(u.b) & 127) as u32 } else { u.aux };
+                    let n = if u.op == Op::Sra64 {
+                        (r!(u.b) & 127) as u32
+                    } else {
+                        u.aux
+                    };
                     let v = r!(u.a) as i64;
                     let out = v >> n.min(63);
-                    let lost = if n > 63 { v != 0 } else { v & ((1u64 << n) - 1) as i64 != 0 };
+                    let lost = if n > 63 {
+                        v != 0
+                    } else {
+                        v & ((1u64 << n) - 1) as i64 != 0
+                    };
                     let carry = u64::from(v < 0 && lost);
                     r!(R_CA) = carry;
                     r!(R_CA32) = carry;
                     set!(out as u64);
                 }
                 Op::Sra32I | Op::Sra32 => {
-                    let n = if u.op == Op::Sra32 { (r!(u.b) & 63) as u32 } else { u.aux };
+                    let n = if u.op == Op::Sra32 {
+                        (r!(u.b) & 63) as u32
+                    } else {
+                        u.aux
+                    };
                     let v = r!(u.a) as i32;
                     let out = v >> n.min(31);
-                    let lost = if n > 31 { v != 0 } else { v & ((1u32 << n) - 1) as i32 != 0 };
+                    let lost = if n > 31 {
+                        v != 0
+                    } else {
+                        v & ((1u32 << n) - 1) as i32 != 0
+                    };
                     let carry = u64::from(v < 0 && lost);
                     r!(R_CA) = carry;
                     r!(R_CA32) = carry;
@@ -469,12 +516,20 @@ pub fn exec<F: FrontEnd>(
                 Op::RotMask => set!(r!(u.a).rotate_left(u.aux) & u.imm),
                 Op::RotMaskV => set!(r!(u.a).rotate_left(r!(u.b) as u32 & 63) & u.imm),
                 Op::RotIns => set!(r!(u.a).rotate_left(u.aux) & u.imm | r!(u.d) & !u.imm),
-                Op::RotMask32 => set!(twice32(u64::from((r!(u.a) as u32).rotate_left(u.aux))) & u.imm),
+                Op::RotMask32 => {
+                    set!(twice32(u64::from((r!(u.a) as u32).rotate_left(u.aux))) & u.imm)
+                }
                 Op::RotMask32V => {
-                    set!(twice32(u64::from((r!(u.a) as u32).rotate_left(r!(u.b) as u32 & 31))) & u.imm);
+                    set!(
+                        twice32(u64::from((r!(u.a) as u32).rotate_left(r!(u.b) as u32 & 31)))
+                            & u.imm
+                    );
                 }
                 Op::RotIns32 => {
-                    set!(twice32(u64::from((r!(u.a) as u32).rotate_left(u.aux))) & u.imm | r!(u.d) & !u.imm);
+                    set!(
+                        twice32(u64::from((r!(u.a) as u32).rotate_left(u.aux))) & u.imm
+                            | r!(u.d) & !u.imm
+                    );
                 }
                 Op::Pure => set!(pure[u.aux as usize](r!(u.a), r!(u.b))),
                 Op::AddCarry | Op::SubCarry | Op::AddICarry | Op::SubICarry => {
@@ -565,7 +620,11 @@ pub fn exec<F: FrontEnd>(
                 Op::Bdnz | Op::Bdnz32 => {
                     let n = r!(u.a).wrapping_sub(1);
                     r!(u.a) = n;
-                    let n = if u.op == Op::Bdnz32 { n & 0xffff_ffff } else { n };
+                    let n = if u.op == Op::Bdnz32 {
+                        n & 0xffff_ffff
+                    } else {
+                        n
+                    };
                     if (n != 0) == (u.d != 0) {
                         break (base.wrapping_add(u.imm), 0);
                     }
@@ -578,7 +637,10 @@ pub fn exec<F: FrontEnd>(
                 shared.code.forget_last();
             }
             f.core().pc = target;
-            return (if left == 0 { Stop::Budget } else { Stop::Leave }, budget - left);
+            return (
+                if left == 0 { Stop::Budget } else { Stop::Leave },
+                budget - left,
+            );
         }
         let link = block.links[side];
         let near = (target ^ base) & !(PAGE - 1) == 0;
@@ -590,7 +652,7 @@ pub fn exec<F: FrontEnd>(
             if left == 0 {
                 return (Stop::Budget, budget);
             }
-            match lookup(f, shared, target) {
+            match lookup(f, shared, bus, target) {
                 Ok(n) => {
                     number = n;
                     if near && shared.code.generation() == from.1 {
@@ -608,7 +670,12 @@ pub fn exec<F: FrontEnd>(
 pub const NEXT_PC: usize = 47;
 
 #[inline(always)]
-fn lookup<F: FrontEnd>(f: &mut F, shared: &mut Shared, pc: u64) -> Result<u32, Fault> {
+fn lookup<F: FrontEnd>(
+    f: &mut F,
+    shared: &mut Shared,
+    bus: &mut dyn Bus,
+    pc: u64,
+) -> Result<u32, Fault> {
     let mode = f.code_mode();
     let core = f.core();
     let tag = (core.code_context[(pc >> 63) as usize] as u32) << 6 | u32::from(mode);
@@ -616,9 +683,14 @@ fn lookup<F: FrontEnd>(f: &mut F, shared: &mut Shared, pc: u64) -> Result<u32, F
     if j.pc == pc && j.tag == tag && j.generation == shared.code.generation() {
         return Ok(j.block);
     }
-    let block = decode(f, shared, pc, MAX_BLOCK, true)?;
+    let block = decode(f, shared, bus, pc, MAX_BLOCK, true)?;
     let generation = shared.code.generation();
-    f.core().tlb.set_jump(Jump { pc, tag, generation, block });
+    f.core().tlb.set_jump(Jump {
+        pc,
+        tag,
+        generation,
+        block,
+    });
     Ok(block)
 }
 
@@ -627,7 +699,14 @@ const MAX_BLOCK: u32 = 64;
 
 #[cold]
 #[inline(never)]
-fn decode<F: FrontEnd>(f: &mut F, shared: &mut Shared, pc: u64, max: u32, keep: bool) -> Result<u32, Fault> {
+fn decode<F: FrontEnd>(
+    f: &mut F,
+    shared: &mut Shared,
+    bus: &mut dyn Bus,
+    pc: u64,
+    max: u32,
+    keep: bool,
+) -> Result<u32, Fault> {
     f.core().pc = pc;
     let t = f.translate(shared, pc, Access::Fetch)?;
     let mode = f.code_mode();
@@ -639,11 +718,17 @@ fn decode<F: FrontEnd>(f: &mut F, shared: &mut Shared, pc: u64, max: u32, keep: 
         return Err(Fault);
     };
     let mut decoded = Decoded::default();
-    f.decode(&page, (t.gpa % PAGE) as usize, max.clamp(1, MAX_BLOCK), &mut decoded);
+    f.decode(
+        &page,
+        (t.gpa % PAGE) as usize,
+        max.clamp(1, MAX_BLOCK),
+        &mut decoded,
+    );
     let made = shared.code.code_pages_made();
     let n = shared.code.add(t.gpa, mode, host, &decoded, keep);
     if shared.code.code_pages_made() != made {
         f.core().tlb.drop_writes_to(host);
+        bus.watch_code(t.gpa & !(PAGE - 1));
     }
     Ok(n)
 }

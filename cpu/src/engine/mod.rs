@@ -45,7 +45,11 @@ impl Shared {
     where
         GuestMemoryMmap<B>: Clone + Send + Sync,
     {
-        Shared { ram: Ram::new(ram), code: CodeCache::default(), shootdowns: tlb::Shootdowns::default() }
+        Shared {
+            ram: Ram::new(ram),
+            code: CodeCache::default(),
+            shootdowns: tlb::Shootdowns::default(),
+        }
     }
 
     /// Something other than a CPU wrote the page at `gpa`: drop the code cached of it.

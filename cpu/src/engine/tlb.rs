@@ -22,7 +22,10 @@ pub struct Entry {
     pub addend: usize,
 }
 
-const EMPTY: Entry = Entry { tag: INVALID, addend: 0 };
+const EMPTY: Entry = Entry {
+    tag: INVALID,
+    addend: 0,
+};
 
 /// One entry of the jump cache.
 #[derive(Clone, Copy, Debug)]
@@ -37,7 +40,12 @@ pub struct Jump {
     pub block: u32,
 }
 
-const NO_JUMP: Jump = Jump { pc: u64::MAX, tag: 0, generation: 0, block: 0 };
+const NO_JUMP: Jump = Jump {
+    pc: u64::MAX,
+    tag: 0,
+    generation: 0,
+    block: 0,
+};
 
 /// The tables of one CPU.
 #[derive(Debug)]
@@ -80,26 +88,34 @@ impl Tlb {
     #[inline(always)]
     pub fn read_hit<const N: usize>(&self, ea: u64, ctx: u64) -> Option<usize> {
         let e = &self.read[index(ea)];
-        (e.tag == (ea.wrapping_add(N as u64 - 1) & !(PAGE - 1)) | ctx).then(|| (ea as usize).wrapping_add(e.addend))
+        (e.tag == (ea.wrapping_add(N as u64 - 1) & !(PAGE - 1)) | ctx)
+            .then(|| (ea as usize).wrapping_add(e.addend))
     }
 
     /// Host address for a store, likewise.
     #[inline(always)]
     pub fn write_hit<const N: usize>(&self, ea: u64, ctx: u64) -> Option<usize> {
         let e = &self.write[index(ea)];
-        (e.tag == (ea.wrapping_add(N as u64 - 1) & !(PAGE - 1)) | ctx).then(|| (ea as usize).wrapping_add(e.addend))
+        (e.tag == (ea.wrapping_add(N as u64 - 1) & !(PAGE - 1)) | ctx)
+            .then(|| (ea as usize).wrapping_add(e.addend))
     }
 
     /// Caches a page for loads.
     pub fn fill_read(&mut self, ea: u64, ctx: u64, host: HostPage) {
         let page = ea & !(PAGE - 1);
-        self.read[index(ea)] = Entry { tag: page | ctx, addend: host.address().wrapping_sub(page as usize) };
+        self.read[index(ea)] = Entry {
+            tag: page | ctx,
+            addend: host.address().wrapping_sub(page as usize),
+        };
     }
 
     /// Caches a page for stores.
     pub fn fill_write(&mut self, ea: u64, ctx: u64, host: HostPage) {
         let page = ea & !(PAGE - 1);
-        self.write[index(ea)] = Entry { tag: page | ctx, addend: host.address().wrapping_sub(page as usize) };
+        self.write[index(ea)] = Entry {
+            tag: page | ctx,
+            addend: host.address().wrapping_sub(page as usize),
+        };
     }
 
     /// The jump cache's entry for `pc`.
@@ -123,7 +139,9 @@ impl Tlb {
     /// Forgets stores to a page of the host, which now holds code.
     pub fn drop_writes_to(&mut self, host: HostPage) {
         for e in self.write.iter_mut() {
-            if e.tag != INVALID && e.addend.wrapping_add((e.tag & !(PAGE - 1)) as usize) == host.address() {
+            if e.tag != INVALID
+                && e.addend.wrapping_add((e.tag & !(PAGE - 1)) as usize) == host.address()
+            {
                 *e = EMPTY;
             }
         }
@@ -150,7 +168,12 @@ impl Tlb {
     }
 
     /// Applies what other CPUs asked for since the last call. `forget` is called for whole contexts (`None`: all).
-    pub fn catch_up(&mut self, shootdowns: &Shootdowns, code: &super::CodeCache, mut forget: impl FnMut(Option<u32>)) {
+    pub fn catch_up(
+        &mut self,
+        shootdowns: &Shootdowns,
+        code: &super::CodeCache,
+        mut forget: impl FnMut(Option<u32>),
+    ) {
         if self.seen_shootdowns != shootdowns.end() {
             match shootdowns.since(self.seen_shootdowns) {
                 None => {

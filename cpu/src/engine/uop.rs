@@ -209,5 +209,12 @@ pub enum Op {
 
 /// An identity operation does not exist: instructions without effect make no micro-operation.
 pub const fn uop(op: Op, d: Reg, a: Reg, b: Reg, aux: u32, imm: u64) -> Uop {
-    Uop { op, d, a, b, aux, imm }
+    Uop {
+        op,
+        d,
+        a,
+        b,
+        aux,
+        imm,
+    }
 }

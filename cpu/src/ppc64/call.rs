@@ -2,7 +2,9 @@
 
 use super::decode::{CALL_FORM, CALL_VECTOR};
 use super::forms::{FORMS, Kind};
-use super::interrupts::{Interrupt, PROGRAM_FP, PROGRAM_ILLEGAL, PROGRAM_PRIVILEGED, PROGRAM_TRAP, vector as vectors};
+use super::interrupts::{
+    Interrupt, PROGRAM_FP, PROGRAM_ILLEGAL, PROGRAM_PRIVILEGED, PROGRAM_TRAP, vector as vectors,
+};
 use super::regs::*;
 use super::vector::{self, Facility, Trap, VecMem};
 use super::{Cpu, Exit, MAX_ILLEGAL_LOGGED, Reservation};
@@ -24,10 +26,14 @@ struct Memory<'a> {
 
 impl VecMem for Memory<'_> {
     fn load(&mut self, ea: u64, size: u8) -> Result<u64, vector::MemFault> {
-        self.cpu.load_guest(self.shared, self.bus, ea, size).map_err(|_| vector::MemFault)
+        self.cpu
+            .load_guest(self.shared, self.bus, ea, size)
+            .map_err(|_| vector::MemFault)
     }
     fn store(&mut self, ea: u64, size: u8, value: u64) -> Result<(), vector::MemFault> {
-        self.cpu.store_guest(self.shared, self.bus, ea, size, value).map_err(|_| vector::MemFault)
+        self.cpu
+            .store_guest(self.shared, self.bus, ea, size, value)
+            .map_err(|_| vector::MemFault)
     }
 }
 
@@ -43,17 +49,31 @@ impl VecMem for NoMemory {
 }
 
 impl Cpu {
-    fn load_guest(&mut self, shared: &mut Shared, bus: &mut dyn Bus, ea: u64, size: u8) -> Result<u64, Fault> {
+    fn load_guest(
+        &mut self,
+        shared: &mut Shared,
+        bus: &mut dyn Bus,
+        ea: u64,
+        size: u8,
+    ) -> Result<u64, Fault> {
         let le = self.msr & MSR_LE != 0;
         Ok(match size {
             1 => exec::load::<1, _>(self, shared, bus, ea)?,
             2 => {
                 let v = exec::load::<2, _>(self, shared, bus, ea)?;
-                if le { v } else { u64::from((v as u16).swap_bytes()) }
+                if le {
+                    v
+                } else {
+                    u64::from((v as u16).swap_bytes())
+                }
             }
             4 => {
                 let v = exec::load::<4, _>(self, shared, bus, ea)?;
-                if le { v } else { u64::from((v as u32).swap_bytes()) }
+                if le {
+                    v
+                } else {
+                    u64::from((v as u32).swap_bytes())
+                }
             }
             _ => {
                 let v = exec::load::<8, _>(self, shared, bus, ea)?;
@@ -73,8 +93,28 @@ impl Cpu {
         let le = self.msr & MSR_LE != 0;
         match size {
             1 => exec::store::<1, _>(self, shared, bus, ea, v),
-            2 => exec::store::<2, _>(self, shared, bus, ea, if le { v } else { u64::from((v as u16).swap_bytes()) }),
-            4 => exec::store::<4, _>(self, shared, bus, ea, if le { v } else { u64::from((v as u32).swap_bytes()) }),
+            2 => exec::store::<2, _>(
+                self,
+                shared,
+                bus,
+                ea,
+                if le {
+                    v
+                } else {
+                    u64::from((v as u16).swap_bytes())
+                },
+            ),
+            4 => exec::store::<4, _>(
+                self,
+                shared,
+                bus,
+                ea,
+                if le {
+                    v
+                } else {
+                    u64::from((v as u32).swap_bytes())
+                },
+            ),
             _ => exec::store::<8, _>(self, shared, bus, ea, if le { v } else { v.swap_bytes() }),
         }
     }
@@ -84,7 +124,11 @@ impl Cpu {
     }
 
     fn ea(&self, v: u64) -> u64 {
-        if self.msr & MSR_SF != 0 { v } else { v & 0xffff_ffff }
+        if self.msr & MSR_SF != 0 {
+            v
+        } else {
+            v & 0xffff_ffff
+        }
     }
 
     fn ea_x(&self, insn: u32) -> u64 {
@@ -108,13 +152,20 @@ impl Cpu {
 
     fn illegal(&mut self, insn: u32) -> Result<(), Fault> {
         if self.illegal_words.len() < MAX_ILLEGAL_LOGGED && self.illegal_words.insert(insn) {
-            log::warn!("ppc64: illegal or unimplemented instruction {insn:#010x} at {:#x}", self.core.pc);
+            log::warn!(
+                "ppc64: illegal or unimplemented instruction {insn:#010x} at {:#x}",
+                self.core.pc
+            );
         }
         Err(self.record_simple(vectors::PROGRAM, PROGRAM_ILLEGAL))
     }
 
     fn record_cr0(&mut self, v: u64) {
-        let v = if self.msr & MSR_SF != 0 { v as i64 } else { i64::from(v as i32) };
+        let v = if self.msr & MSR_SF != 0 {
+            v as i64
+        } else {
+            i64::from(v as i32)
+        };
         let so = self.core.regs[R_SO as usize];
         self.core.regs[R_CR0 as usize] = so
             | match v.cmp(&0) {
@@ -124,7 +175,12 @@ impl Cpu {
             };
     }
 
-    pub(super) fn call_helper(&mut self, shared: &mut Shared, bus: &mut dyn Bus, u: Uop) -> Result<(), Fault> {
+    pub(super) fn call_helper(
+        &mut self,
+        shared: &mut Shared,
+        bus: &mut dyn Bus,
+        u: Uop,
+    ) -> Result<(), Fault> {
         match u.d {
             CALL_FORM => match FORMS.get(u.imm as usize) {
                 Some(form) => self.form(shared, bus, form.kind, u.aux),
@@ -153,7 +209,9 @@ impl Cpu {
         if self.msr & bit == 0 {
             return Err(self.record_simple(vector, 0));
         }
-        let Some(mut vec) = self.vec.take() else { return self.illegal(insn) };
+        let Some(mut vec) = self.vec.take() else {
+            return self.illegal(insn);
+        };
         let mut gpr = [0; 32];
         gpr.copy_from_slice(&self.core.regs[..32]);
         let first = R_CR0 as usize;
@@ -168,7 +226,11 @@ impl Cpu {
             let mut memory;
             let mut none;
             let mem: &mut dyn VecMem = if op.memory {
-                memory = Memory { cpu: self, shared, bus };
+                memory = Memory {
+                    cpu: self,
+                    shared,
+                    bus,
+                };
                 &mut memory
             } else {
                 none = NoMemory;
@@ -206,7 +268,13 @@ impl Cpu {
     }
 
     #[allow(clippy::too_many_lines, reason = "one case per instruction")]
-    fn form(&mut self, shared: &mut Shared, bus: &mut dyn Bus, kind: Kind, insn: u32) -> Result<(), Fault> {
+    fn form(
+        &mut self,
+        shared: &mut Shared,
+        bus: &mut dyn Bus,
+        kind: Kind,
+        insn: u32,
+    ) -> Result<(), Fault> {
         let rt = (insn >> 21 & 31) as usize;
         let ra = (insn >> 16 & 31) as usize;
         let rb = (insn >> 11 & 31) as usize;
@@ -218,8 +286,16 @@ impl Cpu {
                     _ => b,
                 };
                 let word = matches!(kind, Kind::Twi | Kind::Tw);
-                let (x, y) = if word { (a as i32 as u64, y as i32 as u64) } else { (a, y) };
-                let (xu, yu) = if word { (x & 0xffff_ffff, y & 0xffff_ffff) } else { (x, y) };
+                let (x, y) = if word {
+                    (a as i32 as u64, y as i32 as u64)
+                } else {
+                    (a, y)
+                };
+                let (xu, yu) = if word {
+                    (x & 0xffff_ffff, y & 0xffff_ffff)
+                } else {
+                    (x, y)
+                };
                 let to = rt;
                 let hit = to & 16 != 0 && (x as i64) < y as i64
                     || to & 8 != 0 && x as i64 > y as i64
@@ -243,7 +319,10 @@ impl Cpu {
             }
             Kind::Rfscv => {
                 self.privileged()?;
-                self.return_to(self.core.regs[R_LR as usize], self.core.regs[R_CTR as usize]);
+                self.return_to(
+                    self.core.regs[R_LR as usize],
+                    self.core.regs[R_CTR as usize],
+                );
             }
             Kind::Mfmsr => {
                 self.privileged()?;
@@ -295,7 +374,11 @@ impl Cpu {
             Kind::Mfcr => {
                 let fxm = insn >> 12 & 0xff;
                 let cr = u64::from(self.cr());
-                self.core.regs[rt] = if insn & 0x10_0000 != 0 && fxm.count_ones() != 1 { 0 } else { cr };
+                self.core.regs[rt] = if insn & 0x10_0000 != 0 && fxm.count_ones() != 1 {
+                    0
+                } else {
+                    cr
+                };
             }
             Kind::Mtcrf => {
                 for i in 0..8 {
@@ -306,9 +389,17 @@ impl Cpu {
             }
             Kind::Mcrxrx => {
                 let r = |n: u8| self.core.regs[n as usize] & 1;
-                self.core.regs[R_CR0 as usize + rt / 4] = r(R_OV) << 3 | r(R_OV32) << 2 | r(R_CA) << 1 | r(R_CA32);
+                self.core.regs[R_CR0 as usize + rt / 4] =
+                    r(R_OV) << 3 | r(R_OV32) << 2 | r(R_CA) << 1 | r(R_CA32);
             }
-            Kind::Crand | Kind::Cror | Kind::Crxor | Kind::Crnand | Kind::Crnor | Kind::Creqv | Kind::Crandc | Kind::Crorc => {
+            Kind::Crand
+            | Kind::Cror
+            | Kind::Crxor
+            | Kind::Crnand
+            | Kind::Crnor
+            | Kind::Creqv
+            | Kind::Crandc
+            | Kind::Crorc => {
                 let bit = |n: usize| self.core.regs[R_CR0 as usize + n / 4] >> (3 - n % 4) & 1 != 0;
                 let (x, y) = (bit(ra), bit(rb));
                 let v = match kind {
@@ -336,7 +427,11 @@ impl Cpu {
             }
             Kind::Setb => {
                 let field = self.core.regs[R_CR0 as usize + ra / 4];
-                self.core.regs[rt] = if field & 8 != 0 { u64::MAX } else { field >> 2 & 1 };
+                self.core.regs[rt] = if field & 8 != 0 {
+                    u64::MAX
+                } else {
+                    field >> 2 & 1
+                };
             }
             Kind::Cmprb => {
                 let x = a as u8;
@@ -353,7 +448,10 @@ impl Cpu {
                 self.core.regs[rt] = match kind {
                     Kind::Maddld => a.wrapping_mul(b).wrapping_add(c),
                     Kind::Maddhdu => (u128::from(a) * u128::from(b) + u128::from(c) >> 64) as u64,
-                    _ => ((i128::from(a as i64) * i128::from(b as i64) + i128::from(c as i64)) >> 64) as u64,
+                    _ => {
+                        ((i128::from(a as i64) * i128::from(b as i64) + i128::from(c as i64)) >> 64)
+                            as u64
+                    }
                 };
             }
             Kind::Addex => {
@@ -402,7 +500,12 @@ impl Cpu {
                 let ea = self.ea_d(insn, 0);
                 let mut values = [0; 32];
                 for i in rt..32 {
-                    values[i] = self.load_guest(shared, bus, self.ea(ea.wrapping_add(4 * (i - rt) as u64)), 4)?;
+                    values[i] = self.load_guest(
+                        shared,
+                        bus,
+                        self.ea(ea.wrapping_add(4 * (i - rt) as u64)),
+                        4,
+                    )?;
                 }
                 self.core.regs[rt..32].copy_from_slice(&values[rt..]);
             }
@@ -410,14 +513,21 @@ impl Cpu {
                 let ea = self.ea_d(insn, 0);
                 for i in rt..32 {
                     let v = self.core.regs[i];
-                    self.store_guest(shared, bus, self.ea(ea.wrapping_add(4 * (i - rt) as u64)), 4, v)?;
+                    self.store_guest(
+                        shared,
+                        bus,
+                        self.ea(ea.wrapping_add(4 * (i - rt) as u64)),
+                        4,
+                        v,
+                    )?;
                 }
             }
             Kind::Lswi | Kind::Lswx => {
                 let (ea, n) = self.string_operand(kind == Kind::Lswi, insn);
                 let mut bytes = [0; 128];
                 for (i, byte) in bytes.iter_mut().take(n).enumerate() {
-                    *byte = self.load_guest(shared, bus, self.ea(ea.wrapping_add(i as u64)), 1)? as u8;
+                    *byte =
+                        self.load_guest(shared, bus, self.ea(ea.wrapping_add(i as u64)), 1)? as u8;
                 }
                 for (word, chunk) in bytes[..n.div_ceil(4) * 4].chunks(4).enumerate() {
                     let v = chunk.iter().fold(0, |v, b| v << 8 | u64::from(*b));
@@ -442,7 +552,11 @@ impl Cpu {
                 let ea = self.ea_d(insn, 3);
                 self.quad_aligned(ea)?;
                 let (hi, lo) = (self.core.regs[rt & 30], self.core.regs[rt | 1]);
-                let (first, second) = if self.msr & MSR_LE != 0 { (lo, hi) } else { (hi, lo) };
+                let (first, second) = if self.msr & MSR_LE != 0 {
+                    (lo, hi)
+                } else {
+                    (hi, lo)
+                };
                 self.store_guest(shared, bus, ea, 8, first)?;
                 self.store_guest(shared, bus, ea.wrapping_add(8), 8, second)?;
             }
@@ -468,7 +582,12 @@ impl Cpu {
             return Ok(());
         }
         self.core.pc = self.core.pc.wrapping_add(4);
-        self.deliver(Interrupt { vector: vectors::SYSTEM_CALL, srr1: 0, dar: None, dsisr: None });
+        self.deliver(Interrupt {
+            vector: vectors::SYSTEM_CALL,
+            srr1: 0,
+            dar: None,
+            dsisr: None,
+        });
         self.core.regs[NEXT_PC] = self.core.pc;
         Ok(())
     }
@@ -502,16 +621,36 @@ impl Cpu {
     }
 
     fn alignment(&mut self, ea: u64) -> Fault {
-        self.record(Interrupt { vector: vectors::ALIGNMENT, srr1: 0, dar: Some(ea), dsisr: Some(0) })
+        self.record(Interrupt {
+            vector: vectors::ALIGNMENT,
+            srr1: 0,
+            dar: Some(ea),
+            dsisr: Some(0),
+        })
     }
 
-    fn load_quad(&mut self, shared: &mut Shared, bus: &mut dyn Bus, ea: u64) -> Result<(u64, u64), Fault> {
+    fn load_quad(
+        &mut self,
+        shared: &mut Shared,
+        bus: &mut dyn Bus,
+        ea: u64,
+    ) -> Result<(u64, u64), Fault> {
         let first = self.load_guest(shared, bus, ea, 8)?;
         let second = self.load_guest(shared, bus, ea.wrapping_add(8), 8)?;
-        Ok(if self.msr & MSR_LE != 0 { (first, second) } else { (second, first) })
+        Ok(if self.msr & MSR_LE != 0 {
+            (first, second)
+        } else {
+            (second, first)
+        })
     }
 
-    fn load_reserve(&mut self, shared: &mut Shared, bus: &mut dyn Bus, insn: u32, size: u8) -> Result<(), Fault> {
+    fn load_reserve(
+        &mut self,
+        shared: &mut Shared,
+        bus: &mut dyn Bus,
+        insn: u32,
+        size: u8,
+    ) -> Result<(), Fault> {
         let ea = self.ea_x(insn);
         if ea % u64::from(size) != 0 {
             return Err(self.alignment(ea));
@@ -527,7 +666,11 @@ impl Cpu {
             self.core.regs[rt] = v;
             u128::from(v)
         };
-        self.reservation = Some(Reservation { gpa: ea, size, value });
+        self.reservation = Some(Reservation {
+            gpa: ea,
+            size,
+            value,
+        });
         Ok(())
     }
 
@@ -553,7 +696,11 @@ impl Cpu {
                 let (lo, hi) = self.load_quad(shared, bus, ea)?;
                 if u128::from(hi) << 64 | u128::from(lo) == r.value {
                     let (hi, lo) = (self.core.regs[rt & 30], self.core.regs[rt | 1]);
-                    let (first, second) = if self.msr & MSR_LE != 0 { (lo, hi) } else { (hi, lo) };
+                    let (first, second) = if self.msr & MSR_LE != 0 {
+                        (lo, hi)
+                    } else {
+                        (hi, lo)
+                    };
                     self.store_guest(shared, bus, ea, 8, first)?;
                     self.store_guest(shared, bus, ea.wrapping_add(8), 8, second)?;
                     done = true;
@@ -576,7 +723,12 @@ impl Cpu {
             let v = wide as u64;
             let low = (x & 0xffff_ffff) + (y & 0xffff_ffff) + c;
             let ov = (x ^ v) & (y ^ v);
-            (v, ov >> 63 != 0, ov >> 31 & 1 != 0, Some(((wide >> 64) as u64, low >> 32)))
+            (
+                v,
+                ov >> 63 != 0,
+                ov >> 31 & 1 != 0,
+                Some(((wide >> 64) as u64, low >> 32)),
+            )
         };
         let none = |v: u64, ov: bool| (v, ov, ov, None);
         let (v, ov, ov32, carry) = match kind {
@@ -601,14 +753,24 @@ impl Cpu {
             }
             Kind::Divd => quotient((a as i64).checked_div(b as i64).map(|q| q as u64)),
             Kind::Divdu => quotient(a.checked_div(b)),
-            Kind::Divw => quotient((a as i32).checked_div(b as i32).map(|q| u64::from(q as u32))),
+            Kind::Divw => quotient(
+                (a as i32)
+                    .checked_div(b as i32)
+                    .map(|q| u64::from(q as u32)),
+            ),
             Kind::Divwu => quotient((a as u32).checked_div(b as u32).map(u64::from)),
-            Kind::Divdeu => {
-                quotient((u128::from(a) << 64).checked_div(u128::from(b)).and_then(|q| u64::try_from(q).ok()))
-            }
+            Kind::Divdeu => quotient(
+                (u128::from(a) << 64)
+                    .checked_div(u128::from(b))
+                    .and_then(|q| u64::try_from(q).ok()),
+            ),
             Kind::Divde => {
                 let n = i128::from(a as i64) << 64;
-                quotient(n.checked_div(i128::from(b as i64)).and_then(|q| i64::try_from(q).ok()).map(|q| q as u64))
+                quotient(
+                    n.checked_div(i128::from(b as i64))
+                        .and_then(|q| i64::try_from(q).ok())
+                        .map(|q| q as u64),
+                )
             }
             Kind::Divweu => {
                 let n = (a & 0xffff_ffff) << 32;
@@ -616,7 +778,9 @@ impl Cpu {
             }
             _ => {
                 let n = i64::from(a as i32) << 32;
-                let q = n.checked_div(i64::from(b as i32)).and_then(|q| i32::try_from(q).ok());
+                let q = n
+                    .checked_div(i64::from(b as i32))
+                    .and_then(|q| i32::try_from(q).ok());
                 quotient(q.map(|q| u64::from(q as u32)))
             }
         };
@@ -626,7 +790,8 @@ impl Cpu {
             self.core.regs[R_CA32 as usize] = c32;
         }
         if insn & 0x400 != 0 {
-            self.core.regs[R_OV as usize] = u64::from(if self.msr & MSR_SF != 0 { ov } else { ov32 });
+            self.core.regs[R_OV as usize] =
+                u64::from(if self.msr & MSR_SF != 0 { ov } else { ov32 });
             self.core.regs[R_OV32 as usize] = u64::from(ov32);
             self.core.regs[R_SO as usize] |= u64::from(ov);
         }

@@ -118,12 +118,28 @@ pub fn block(page: &[u8], offset: usize, max: u32, mode: u8, out: &mut Decoded) 
     let mut n = 0;
     loop {
         let at = offset + n as usize * 4;
-        let Some(bytes) = page.get(at..at + 4).and_then(|b| <[u8; 4]>::try_from(b).ok()) else { break };
+        let Some(bytes) = page
+            .get(at..at + 4)
+            .and_then(|b| <[u8; 4]>::try_from(b).ok())
+        else {
+            break;
+        };
         if n >= max {
             break;
         }
-        let insn = if mode & MODE_LE != 0 { u32::from_le_bytes(bytes) } else { u32::from_be_bytes(bytes) };
-        let mut e = Emitter { out, insn, at: u64::from(n) * 4, index: n as u8, mode, row: 0 };
+        let insn = if mode & MODE_LE != 0 {
+            u32::from_le_bytes(bytes)
+        } else {
+            u32::from_be_bytes(bytes)
+        };
+        let mut e = Emitter {
+            out,
+            insn,
+            at: u64::from(n) * 4,
+            index: n as u8,
+            mode,
+            row: 0,
+        };
         let ends = e.instruction();
         n += 1;
         if ends {
@@ -188,7 +204,14 @@ impl Emitter<'_> {
         self.push(uop(Op::Call, CALL_FORM, 0, 0, self.insn, self.row as u64));
     }
     fn call_end(&mut self) -> bool {
-        self.push(uop(Op::CallEnd, CALL_FORM, 0, 0, self.insn, self.row as u64));
+        self.push(uop(
+            Op::CallEnd,
+            CALL_FORM,
+            0,
+            0,
+            self.insn,
+            self.row as u64,
+        ));
         true
     }
 
@@ -228,7 +251,9 @@ impl Emitter<'_> {
             (true, true, Some(t)) => self.push(uop(Op::Jmp, 0, 0, 0, 0, t)),
             (true, true, None) => self.push(uop(Op::JmpReg, 0, reg, 0, 0, 0)),
             (true, false, Some(t)) => self.push(uop(Op::Bc, want, field, bit, next, t)),
-            (true, false, None) => self.push(uop(Op::BcReg, want, field, bit, next, u64::from(reg))),
+            (true, false, None) => {
+                self.push(uop(Op::BcReg, want, field, bit, next, u64::from(reg)))
+            }
             (false, true, Some(t)) => self.push(uop(bdnz, ctr_want, R_CTR, 0, next, t)),
             _ => {
                 // Both conditions, or the counter with a register target: condition in T1 as a field with bit 2.
@@ -329,7 +354,14 @@ impl Emitter<'_> {
             Kind::Addis => self.imm(Op::AddI, rt, ra, self.si() << 16),
             Kind::Addpcis => {
                 let v = (insn & 0xffc0) as u16 | (insn >> 16 & 31) as u16 * 2 | (insn & 1) as u16;
-                self.imm(Op::MovPc, rt, 0, self.at.wrapping_add(4).wrapping_add((v as i16 as u64) << 16));
+                self.imm(
+                    Op::MovPc,
+                    rt,
+                    0,
+                    self.at
+                        .wrapping_add(4)
+                        .wrapping_add((v as i16 as u64) << 16),
+                );
             }
             Kind::Mulli => self.imm(Op::MulI, rt, ra, self.si()),
             Kind::Subfic => {
@@ -388,7 +420,12 @@ impl Emitter<'_> {
                 self.push(uop(op, ra, rt, rb, u32::from(rb), m));
                 self.record_if_rc(ra);
             }
-            Kind::Rldicl | Kind::Rldicr | Kind::Rldic | Kind::Rldimi | Kind::Rldcl | Kind::Rldcr => {
+            Kind::Rldicl
+            | Kind::Rldicr
+            | Kind::Rldic
+            | Kind::Rldimi
+            | Kind::Rldcl
+            | Kind::Rldcr => {
                 let sh = u32::from(rb) | (insn & 2) << 4;
                 let mb = insn >> 6 & 31 | insn & 0x20;
                 let (op, m) = match kind {
@@ -402,12 +439,27 @@ impl Emitter<'_> {
                 self.push(uop(op, ra, rt, rb, sh, m));
                 self.record_if_rc(ra);
             }
-            Kind::Add | Kind::Subf | Kind::Neg | Kind::Mulld | Kind::Mullw | Kind::Divd | Kind::Divdu | Kind::Divw | Kind::Divwu
+            Kind::Add
+            | Kind::Subf
+            | Kind::Neg
+            | Kind::Mulld
+            | Kind::Mullw
+            | Kind::Divd
+            | Kind::Divdu
+            | Kind::Divw
+            | Kind::Divwu
                 if oe =>
             {
                 self.call();
             }
-            Kind::Addc | Kind::Adde | Kind::Addze | Kind::Addme | Kind::Subfc | Kind::Subfe | Kind::Subfze | Kind::Subfme
+            Kind::Addc
+            | Kind::Adde
+            | Kind::Addze
+            | Kind::Addme
+            | Kind::Subfc
+            | Kind::Subfe
+            | Kind::Subfze
+            | Kind::Subfme
                 if oe =>
             {
                 self.call();
@@ -431,7 +483,14 @@ impl Emitter<'_> {
                 self.imm(Op::MovI, R_T0, 0, u64::MAX);
                 self.carry(Op::SubCarry, ra, R_T0, 1);
             }
-            Kind::Mulhdu | Kind::Mulhd | Kind::Mulhwu | Kind::Mulhw | Kind::Divdu | Kind::Divd | Kind::Divwu | Kind::Divw => {
+            Kind::Mulhdu
+            | Kind::Mulhd
+            | Kind::Mulhwu
+            | Kind::Mulhw
+            | Kind::Divdu
+            | Kind::Divd
+            | Kind::Divwu
+            | Kind::Divw => {
                 let p = pure_of(kind).unwrap_or(0);
                 self.push(uop(Op::Pure, rt, ra, rb, p, 0));
                 self.record_if_rc(rt);
@@ -440,7 +499,13 @@ impl Emitter<'_> {
                 let p = pure_of(kind).unwrap_or(0);
                 self.push(uop(Op::Pure, rt, ra, rb, p, 0));
             }
-            Kind::Cmpb | Kind::Popcntd | Kind::Popcntw | Kind::Popcntb | Kind::Prtyd | Kind::Prtyw | Kind::Bpermd => {
+            Kind::Cmpb
+            | Kind::Popcntd
+            | Kind::Popcntw
+            | Kind::Popcntb
+            | Kind::Prtyd
+            | Kind::Prtyw
+            | Kind::Bpermd => {
                 let p = pure_of(kind).unwrap_or(0);
                 self.push(uop(Op::Pure, ra, rt, rb, p, 0));
             }
@@ -560,7 +625,14 @@ impl Emitter<'_> {
                     self.imm(Op::MovI, R_T3, 0, offset as u64);
                     self.push(uop(Op::JmpReg, 0, R_T3, 0, 0, 0));
                 } else {
-                    self.push(uop(Op::Jmp, 0, 0, 0, 0, self.at.wrapping_add(offset as u64)));
+                    self.push(uop(
+                        Op::Jmp,
+                        0,
+                        0,
+                        0,
+                        0,
+                        self.at.wrapping_add(offset as u64),
+                    ));
                 }
                 return true;
             }
@@ -604,9 +676,23 @@ impl Emitter<'_> {
                     _ => self.call(),
                 }
             }
-            Kind::Sync | Kind::Eieio | Kind::Dcbst | Kind::Dcbf | Kind::Dcbtst | Kind::Dcbt | Kind::Icbi | Kind::Icbt => {}
+            Kind::Sync
+            | Kind::Eieio
+            | Kind::Dcbst
+            | Kind::Dcbf
+            | Kind::Dcbtst
+            | Kind::Dcbt
+            | Kind::Icbi
+            | Kind::Icbt => {}
             Kind::Dss | Kind::Dst | Kind::Dstst | Kind::CpAbort | Kind::Wait => {}
-            Kind::Sc | Kind::Scv | Kind::Rfid | Kind::Rfscv | Kind::Mtmsr | Kind::Mtmsrd | Kind::Tlbie | Kind::Tlbiel => {
+            Kind::Sc
+            | Kind::Scv
+            | Kind::Rfid
+            | Kind::Rfscv
+            | Kind::Mtmsr
+            | Kind::Mtmsrd
+            | Kind::Tlbie
+            | Kind::Tlbiel => {
                 return self.call_end();
             }
             _ => self.call(),

@@ -151,7 +151,8 @@ pub fn find(insn: u32) -> Option<usize> {
         }
         table
     });
-    let row = u16::from_le_bytes(table[(insn >> 26) as usize * 2048 + (insn & 0x7ff) as usize]) as usize;
+    let row =
+        u16::from_le_bytes(table[(insn >> 26) as usize * 2048 + (insn & 0x7ff) as usize]) as usize;
     let form = FORMS.get(row)?;
     (insn & form.mask == form.value).then_some(row)
 }

@@ -57,7 +57,12 @@ impl Cpu {
 
     /// Records an interrupt that sets nothing but SRR0 and SRR1.
     pub(super) fn record_simple(&mut self, vector: u64, srr1: u64) -> Fault {
-        self.record(Interrupt { vector, srr1, dar: None, dsisr: None })
+        self.record(Interrupt {
+            vector,
+            srr1,
+            dar: None,
+            dsisr: None,
+        })
     }
 
     /// Facility unavailable, with its cause in FSCR. Power ISA 3.0B, Book III §6.2.11.
@@ -110,7 +115,11 @@ impl Cpu {
         self.core.regs[R_LR as usize] = self.core.pc.wrapping_add(4);
         self.core.regs[R_CTR as usize] = self.msr & !SRR1_STATUS;
         let relocated = self.msr & (MSR_IR | MSR_DR) == MSR_IR | MSR_DR;
-        let base = if relocated && self.ail == 3 { 0xc000_0000_0000_3000 } else { vector::SYSTEM_CALL_VECTORED };
+        let base = if relocated && self.ail == 3 {
+            0xc000_0000_0000_3000
+        } else {
+            vector::SYSTEM_CALL_VECTORED
+        };
         self.core.regs[crate::engine::exec::NEXT_PC] = base + level * 0x20;
         let keep = self.msr & (MSR_EE | MSR_RI);
         self.set_msr(self.interrupt_msr(base != vector::SYSTEM_CALL_VECTORED) | keep);

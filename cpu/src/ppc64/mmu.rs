@@ -43,7 +43,10 @@ pub(super) struct Contexts {
 
 impl Default for Contexts {
     fn default() -> Self {
-        Contexts { ids: BTreeMap::new(), next: 1 }
+        Contexts {
+            ids: BTreeMap::new(),
+            next: 1,
+        }
     }
 }
 
@@ -56,7 +59,10 @@ impl Contexts {
 const REAL: (u32, u8) = (u32::MAX, 0);
 
 enum Walk {
-    Leaf { gpa: u64, eaa: u64 },
+    Leaf {
+        gpa: u64,
+        eaa: u64,
+    },
     Fault(u64),
     /// Outside the table: a segment interrupt.
     Segment,
@@ -69,8 +75,16 @@ impl Cpu {
         let keys = (self.amr >> 62) as u8 | ((self.iamr >> 62) as u8 & 1) << 2;
         let user = (self.pidr, if pr { 0x80 } else { keys });
         let kernel = (0, if pr { 0x80 } else { 0x40 });
-        let data = if self.msr & MSR_DR != 0 { [user, kernel] } else { [REAL, REAL] };
-        let code = if self.msr & MSR_IR != 0 { [user, kernel] } else { [REAL, REAL] };
+        let data = if self.msr & MSR_DR != 0 {
+            [user, kernel]
+        } else {
+            [REAL, REAL]
+        };
+        let code = if self.msr & MSR_IR != 0 {
+            [user, kernel]
+        } else {
+            [REAL, REAL]
+        };
         if self.contexts.next + 8 > MAX_CONTEXTS {
             self.forget_all_contexts();
         }
@@ -94,10 +108,12 @@ impl Cpu {
     pub(super) fn catch_up(&mut self, shared: &Shared) {
         let contexts = &mut self.contexts;
         let mut all = false;
-        self.core.tlb.catch_up(&shared.shootdowns, &shared.code, |pid| match pid {
-            Some(pid) => contexts.forget(pid),
-            None => all = true,
-        });
+        self.core
+            .tlb
+            .catch_up(&shared.shootdowns, &shared.code, |pid| match pid {
+                Some(pid) => contexts.forget(pid),
+                None => all = true,
+            });
         if all {
             self.forget_all_contexts();
         }
@@ -121,7 +137,10 @@ impl Cpu {
                     2 => 1 << 30,
                     _ => 4096,
                 };
-                Shootdown::Range { ea: rb & !0xfff & !(size - 1), len: size }
+                Shootdown::Range {
+                    ea: rb & !0xfff & !(size - 1),
+                    len: size,
+                }
             }
             1 => Shootdown::Context((rs >> 32) as u32),
             _ => Shootdown::All,
@@ -138,10 +157,24 @@ impl Cpu {
     }
 
     /// Translates; on failure records the interrupt.
-    pub(super) fn translate_address(&mut self, shared: &Shared, ea: u64, access: Access) -> Result<Translation, Fault> {
-        let relocate = self.msr & if access == Access::Fetch { MSR_IR } else { MSR_DR } != 0;
+    pub(super) fn translate_address(
+        &mut self,
+        shared: &Shared,
+        ea: u64,
+        access: Access,
+    ) -> Result<Translation, Fault> {
+        let relocate = self.msr
+            & if access == Access::Fetch {
+                MSR_IR
+            } else {
+                MSR_DR
+            }
+            != 0;
         if !relocate {
-            return Ok(Translation { gpa: ea & REAL_MASK, cacheable: true });
+            return Ok(Translation {
+                gpa: ea & REAL_MASK,
+                cacheable: true,
+            });
         }
         match self.walk(shared, ea, access) {
             Walk::Leaf { gpa, eaa } => {
@@ -153,9 +186,19 @@ impl Cpu {
             Walk::Fault(status) => Err(self.storage_interrupt(ea, access, status)),
             Walk::Segment => {
                 let i = if access == Access::Fetch {
-                    Interrupt { vector: vector::INSTRUCTION_SEGMENT, srr1: 0, dar: None, dsisr: None }
+                    Interrupt {
+                        vector: vector::INSTRUCTION_SEGMENT,
+                        srr1: 0,
+                        dar: None,
+                        dsisr: None,
+                    }
                 } else {
-                    Interrupt { vector: vector::DATA_SEGMENT, srr1: 0, dar: Some(ea), dsisr: None }
+                    Interrupt {
+                        vector: vector::DATA_SEGMENT,
+                        srr1: 0,
+                        dar: Some(ea),
+                        dsisr: None,
+                    }
                 };
                 Err(self.record(i))
             }
@@ -164,11 +207,24 @@ impl Cpu {
 
     fn storage_interrupt(&mut self, ea: u64, access: Access, status: u64) -> Fault {
         let i = match access {
-            Access::Fetch => Interrupt { vector: vector::INSTRUCTION_STORAGE, srr1: status, dar: None, dsisr: None },
-            Access::Read => Interrupt { vector: vector::DATA_STORAGE, srr1: 0, dar: Some(ea), dsisr: Some(status) },
-            Access::Write => {
-                Interrupt { vector: vector::DATA_STORAGE, srr1: 0, dar: Some(ea), dsisr: Some(status | STORE) }
-            }
+            Access::Fetch => Interrupt {
+                vector: vector::INSTRUCTION_STORAGE,
+                srr1: status,
+                dar: None,
+                dsisr: None,
+            },
+            Access::Read => Interrupt {
+                vector: vector::DATA_STORAGE,
+                srr1: 0,
+                dar: Some(ea),
+                dsisr: Some(status),
+            },
+            Access::Write => Interrupt {
+                vector: vector::DATA_STORAGE,
+                srr1: 0,
+                dar: Some(ea),
+                dsisr: Some(status | STORE),
+            },
         };
         self.record(i)
     }
@@ -185,7 +241,9 @@ impl Cpu {
             return Walk::Fault(NOT_FOUND);
         }
         let entry = (self.process_table & 0x0fff_ffff_ffff_f000) + at;
-        let Some(prtbe) = shared.ram.read(entry).map(u64::from_be_bytes) else { return Walk::Fault(BAD_CONFIG) };
+        let Some(prtbe) = shared.ram.read(entry).map(u64::from_be_bytes) else {
+            return Walk::Fault(BAD_CONFIG);
+        };
         let rts = ((prtbe >> 61 & 3) << 3 | prtbe >> 5 & 7) as u32 + 31;
         let ea_low = ea & 0x3fff_ffff_ffff_ffff;
         if rts < 62 && ea_low >> rts != 0 {
@@ -201,7 +259,9 @@ impl Cpu {
                 }
                 shift -= bits;
                 let at = base + (ea_low >> shift & ((1 << bits) - 1)) * 8;
-                let Some(pte) = shared.ram.read(at).map(u64::from_be_bytes) else { return Walk::Fault(BAD_CONFIG) };
+                let Some(pte) = shared.ram.read(at).map(u64::from_be_bytes) else {
+                    return Walk::Fault(BAD_CONFIG);
+                };
                 if pte & PTE_VALID == 0 {
                     return Walk::Fault(NOT_FOUND);
                 }
@@ -213,13 +273,20 @@ impl Cpu {
                 if let Some(status) = self.denied(pte, access) {
                     return Walk::Fault(status);
                 }
-                let want = if access == Access::Write { PTE_R | PTE_C } else { PTE_R };
+                let want = if access == Access::Write {
+                    PTE_R | PTE_C
+                } else {
+                    PTE_R
+                };
                 if pte & want != want && !shared.ram.compare_exchange_be64(at, pte, pte | want) {
                     continue 'again;
                 }
                 let low = (1_u64 << shift) - 1;
                 let gpa = pte & 0x01ff_ffff_ffff_f000 & !low | ea_low & low;
-                return Walk::Leaf { gpa, eaa: pte & 0xf };
+                return Walk::Leaf {
+                    gpa,
+                    eaa: pte & 0xf,
+                };
             }
             return Walk::Fault(BAD_CONFIG);
         }

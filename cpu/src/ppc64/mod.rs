@@ -121,7 +121,11 @@ impl Cpu {
     pub fn new(index: u32) -> Self {
         let mut cpu = Cpu {
             core: Core::default(),
-            vec: Some(Box::new(vector::VecState { vsr: [0; 64], fpscr: 0, vscr: 0 })),
+            vec: Some(Box::new(vector::VecState {
+                vsr: [0; 64],
+                fpscr: 0,
+                vscr: 0,
+            })),
             msr: MSR_SF | MSR_ME,
             contexts: mmu::Contexts::default(),
             process_table: 0,
@@ -215,7 +219,9 @@ impl Cpu {
     }
     /// Condition register.
     pub fn cr(&self) -> u32 {
-        (0..8).fold(0, |cr, i| cr << 4 | (self.core.regs[R_CR0 as usize + i] & 15) as u32)
+        (0..8).fold(0, |cr, i| {
+            cr << 4 | (self.core.regs[R_CR0 as usize + i] & 15) as u32
+        })
     }
     /// Sets the condition register.
     pub fn set_cr(&mut self, v: u32) {
@@ -284,7 +290,9 @@ impl Cpu {
     }
 
     fn decrementer(&self) -> u64 {
-        let v = self.dec_value.wrapping_sub(self.timebase().wrapping_sub(self.dec_set_at));
+        let v = self
+            .dec_value
+            .wrapping_sub(self.timebase().wrapping_sub(self.dec_set_at));
         sign_extend(v)
     }
 
@@ -323,7 +331,12 @@ impl Cpu {
                     _ => None,
                 };
                 if let Some(vector) = vector {
-                    self.deliver(Interrupt { vector, srr1: 0, dar: None, dsisr: None });
+                    self.deliver(Interrupt {
+                        vector,
+                        srr1: 0,
+                        dar: None,
+                        dsisr: None,
+                    });
                 }
             }
             let mut budget = max - done;
@@ -345,7 +358,10 @@ impl Cpu {
             if let Some(exit) = self.exit.take() {
                 self.now_ns = now_ns + done;
                 self.core.executed = 0;
-                return Run { exit, executed: done };
+                return Run {
+                    exit,
+                    executed: done,
+                };
             }
             if self.core.left_for_device() {
                 break;
@@ -353,7 +369,10 @@ impl Cpu {
         }
         self.now_ns = now_ns + done;
         self.core.executed = 0;
-        Run { exit: Exit::Budget, executed: done }
+        Run {
+            exit: Exit::Budget,
+            executed: done,
+        }
     }
 }
 
@@ -378,7 +397,12 @@ impl FrontEnd for Cpu {
         (self.msr >> 63) as u8 | ((self.msr & MSR_LE) as u8) << 1
     }
 
-    fn translate(&mut self, shared: &Shared, ea: u64, access: Access) -> Result<Translation, Fault> {
+    fn translate(
+        &mut self,
+        shared: &Shared,
+        ea: u64,
+        access: Access,
+    ) -> Result<Translation, Fault> {
         self.translate_address(shared, ea, access)
     }
 
@@ -398,7 +422,10 @@ impl FrontEnd for Cpu {
     }
 
     fn bus_error(&mut self, ea: u64, gpa: u64, access: Access) -> Result<(), Fault> {
-        log::debug!("ppc64: nothing answers at {gpa:#x} ({access:?} of {ea:#x} at {:#x})", self.core.pc);
+        log::debug!(
+            "ppc64: nothing answers at {gpa:#x} ({access:?} of {ea:#x} at {:#x})",
+            self.core.pc
+        );
         if access == Access::Fetch {
             return Err(self.record_simple(interrupts::vector::INSTRUCTION_STORAGE, 0x1000_0000));
         }

@@ -35,14 +35,21 @@ impl Cpu {
 
     fn illegal_spr(&mut self, spr: u32) -> Result<(), Fault> {
         if self.msr & MSR_PR != 0 {
-            let why = if spr & 0x10 != 0 { PROGRAM_PRIVILEGED } else { PROGRAM_ILLEGAL };
+            let why = if spr & 0x10 != 0 {
+                PROGRAM_PRIVILEGED
+            } else {
+                PROGRAM_ILLEGAL
+            };
             return Err(self.record_simple(vector::PROGRAM, why));
         }
         if matches!(spr, 0 | 4 | 5 | 6) {
             return Err(self.record_simple(vector::PROGRAM, PROGRAM_ILLEGAL));
         }
         if self.unknown_sprs.insert(spr) {
-            log::warn!("ppc64: SPR {spr} is not implemented; accesses do nothing (first at {:#x})", self.core.pc);
+            log::warn!(
+                "ppc64: SPR {spr} is not implemented; accesses do nothing (first at {:#x})",
+                self.core.pc
+            );
         }
         Ok(())
     }
@@ -112,7 +119,11 @@ impl Cpu {
             8 => self.core.regs[R_LR as usize] = v,
             9 => self.core.regs[R_CTR as usize] = v,
             13 | 29 => {
-                self.amr = if problem { self.amr & !self.uamor | v & self.uamor } else { v };
+                self.amr = if problem {
+                    self.amr & !self.uamor | v & self.uamor
+                } else {
+                    v
+                };
                 self.update_contexts();
             }
             18 => self.dsisr = v & 0xffff_ffff,
