@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use viommu_devices::block::raw::RawDisk;
-use viommu_devices::block::snapshot::SnapshotDisk;
-use viommu_devices::block::Disk;
+use viommu_devices::block::{Disk, RawDisk, SnapshotDisk};
 use viommu_devices::dma::{DmaPort, Gpa, SourceId};
+use viommu_devices::edu::Edu;
 use viommu_devices::memory::GuestRam;
 use viommu_devices::nvme::NvmeController;
 use viommu_devices::pci::PciDevice;
 use viommu_devices::spapr::iommu::{Liobn, Members, PeConfig, Personality, SpaprIommu};
 use viommu_devices::spapr::phb::{FunctionInfo, Phb, PhbConfig, Window};
 use viommu_devices::spapr::xics::{Trigger, Xics};
+use viommu_devices::virtio::{VirtioBlock, VirtioPci};
 use viommu_firmware_tables::fdt::{BarDescription, BarSpace, FunctionDescription};
 use vm_memory::GuestAddress;
 
@@ -111,8 +111,12 @@ fn make(config: &DeviceConfig, slot: u8, port: DmaPort) -> Result<Box<dyn PciDev
             let disks = disks.iter().map(open).collect::<Result<Vec<_>, _>>()?;
             Box::new(NvmeController::new(&format!("nvme{slot}"), port, disks, &format!("VIOMMU-{slot:04}")))
         }
-        DeviceConfig::VirtioBlk(disk) => virtio_blk(open(disk)?, slot, port),
-        DeviceConfig::Edu => edu(slot, port),
+        DeviceConfig::VirtioBlk(disk) => {
+            let block = VirtioBlock::new(open(disk)?, &format!("VIOMMU-{slot:04}"));
+            // Without ACCESS_PLATFORM a guest would hand out real addresses, and its DMA would pass the IOMMU by.
+            Box::new(VirtioPci::new(&format!("virtio{slot}"), port, block, true))
+        }
+        DeviceConfig::Edu => Box::new(Edu::new(&format!("edu{slot}"), port)),
     })
 }
 
