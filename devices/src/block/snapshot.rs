@@ -9,7 +9,7 @@ const CHUNK: u64 = 4096;
 
 /// Writes go to memory, reads come from there or from the base, which is never written.
 pub struct SnapshotDisk {
-    base: Box<dyn Disk>,
+    pub(super) base: Box<dyn Disk>,
     chunks: BTreeMap<u64, Box<[u8]>>,
     cap: u64,
 }
