@@ -1,4 +1,4 @@
-//! NVRAM behind `nvram-fetch` and `nvram-store`. LoPAR §7.3.1.
+//! NVRAM behind `nvram-fetch` and `nvram-store`. LoPAR §7.
 
 use vm_memory::{Bytes, GuestAddress};
 
@@ -39,7 +39,7 @@ impl Nvram {
         }
     }
 
-    /// `nvram-fetch` (index, buffer, length) -> status, bytes fetched. LoPAR §7.3.1.1.
+    /// `nvram-fetch` (index, buffer, length) -> status, bytes fetched. LoPAR §7.
     pub fn fetch(&self, args: &[u32], ram: &GuestRam) -> RtasReply {
         let &[index, buffer, len] = args else {
             return RTAS_PARAMETER.into();
@@ -53,7 +53,7 @@ impl Nvram {
         }
     }
 
-    /// `nvram-store` (index, buffer, length) -> status, bytes stored. Nothing is stored on failure. LoPAR §7.3.1.2.
+    /// `nvram-store` (index, buffer, length) -> status, bytes stored. Nothing is stored on failure. LoPAR §7.
     pub fn store(&mut self, args: &[u32], ram: &GuestRam) -> RtasReply {
         let &[index, buffer, len] = args else {
             return RTAS_PARAMETER.into();

@@ -1,4 +1,4 @@
-//! The virtual terminal: H_PUT_TERM_CHAR and H_GET_TERM_CHAR. LoPAR §16.4.
+//! The virtual terminal: H_PUT_TERM_CHAR and H_GET_TERM_CHAR, as LoPAR has them.
 
 use std::collections::VecDeque;
 

@@ -1,10 +1,10 @@
-//! RTAS calls that a bridge serves, and configuration space among them. LoPAR §7.3.3, §7.3.11.4.
+//! RTAS calls that a bridge serves, and configuration space among them. LoPAR §7.
 
 use super::Phb;
 use crate::effects::Effects;
 use crate::spapr::rtas::{RTAS_PARAMETER, RTAS_SUCCESS, RtasCall, RtasReply};
 
-/// The configuration address of a register: bus 23:16, devfn 15:8, register 7:0 and, of its upper bits, 31:28. LoPAR §7.3.3.
+/// The configuration address of a register: bus 23:16, devfn 15:8, register 7:0 and, of its upper bits, 31:28. LoPAR §7.
 pub fn config_addr(bus: u8, devfn: u8, register: u16) -> u32 {
     let register = u32::from(register);
     (register & 0xf00) << 20 | u32::from(bus) << 16 | u32::from(devfn) << 8 | register & 0xff
@@ -115,7 +115,7 @@ impl Phb {
     }
 
     /// Option 0: configuration address of the partitionable endpoint, here one per device number; option 1: its mode, 1 for a PE that
-    /// is not shared. LoPAR §7.3.11.4.
+    /// is not shared. LoPAR §7.
     fn config_addr_info(&self, addr: u32, option: u32) -> RtasReply {
         let (bus, devfn, _) = split(addr);
         if bus != 0 || !self.slots.contains_key(&devfn) {

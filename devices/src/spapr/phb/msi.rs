@@ -1,4 +1,4 @@
-//! Message interrupts: the platform, not the guest, chooses source numbers and writes them into the function. LoPAR §7.3.10.5.
+//! Message interrupts: the platform, not the guest, chooses source numbers and writes them into the function. LoPAR §7.
 
 use super::Phb;
 use super::config_access::split;
@@ -33,7 +33,7 @@ enum Kind {
 impl Phb {
     /// `ibm,change-msi` (address, unit id, function, count, sequence) -> status, granted, next sequence, kind of interrupt (1 MSI,
     /// 2 MSI-X). Functions: 0 query, 1 MSI or else MSI-X, 2 back to none, 3 MSI, 4 MSI-X, 5 MSI at a 32-bit address, 6 MSI-X at a
-    /// 32-bit address. Fewer than asked may be granted. LoPAR §7.3.10.5.1.
+    /// 32-bit address. Fewer than asked may be granted. LoPAR §7.
     pub(super) fn change_msi(
         &mut self,
         addr: u32,
@@ -86,7 +86,7 @@ impl Phb {
     }
 
     /// `ibm,query-interrupt-source-number` (address, unit id, index) -> status, source, trigger (0 level, 1 edge). Without messages,
-    /// index 0 is the INTx pin. LoPAR §7.3.10.5.2.
+    /// index 0 is the INTx pin. LoPAR §7.
     pub(super) fn query_source(&self, addr: u32, index: u32) -> RtasReply {
         let (bus, devfn, _) = split(addr);
         let Some(slot) = self.slots.get(&devfn).filter(|_| bus == 0) else {
