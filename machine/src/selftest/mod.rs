@@ -2,8 +2,10 @@
 
 pub mod asm;
 pub mod guest;
+mod run;
 
 pub use guest::{SelftestParams, SelftestTokens, image};
+pub use run::{SelftestError, params, run, run_with};
 
 /// Line that the guest prints when every step held.
 pub const PASSED: &str = "selftest: PASSED";
