@@ -1,6 +1,7 @@
 //! The self-test's program. It runs in big-endian real mode, with hypercalls for everything outside memory.
 
 use super::asm::{Asm, AsmError, Cond, Label, Reg};
+use viommu_devices::edu::{BUFFER as EDU_BUFFER, DmaStatus};
 use viommu_devices::spapr::hcall;
 
 /// RTAS tokens that the program calls.
@@ -65,10 +66,10 @@ const DMA_SOURCE: u64 = 0x80;
 const DMA_TARGET: u64 = 0x88;
 const DMA_COUNT: u64 = 0x90;
 const DMA_COMMAND: u64 = 0x98;
-/// Non-zero if the last DMA faulted.
+/// How the last DMA ended: one of the two below, or another trouble.
 const DMA_STATUS: u64 = 0xa0;
-/// The device's own buffer, as DMA addresses name it.
-const EDU_BUFFER: u64 = 0x4_0000;
+const DMA_DONE: i16 = DmaStatus::Done as i16;
+const DMA_FAULT: i16 = DmaStatus::Fault as i16;
 
 /// Registers that hold state over hypercalls.
 const LIOBN: Reg = 14;
@@ -370,8 +371,8 @@ impl Program {
         self.asm.bind(on);
     }
 
-    /// Starts a DMA and waits for its end.
-    fn dma(&mut self, source: Arg, target: Arg, command: u64) {
+    /// Starts a DMA, waits for its end and fails unless it ends as said.
+    fn dma(&mut self, source: Arg, target: Arg, command: u64, end: i16) {
         self.edu_write(DMA_SOURCE, 8, source);
         self.edu_write(DMA_TARGET, 8, target);
         self.edu_write(DMA_COUNT, 8, Value(COUNT));
@@ -388,17 +389,16 @@ impl Program {
         self.asm.b(again);
         self.asm.bind(over);
         self.edu_read(DMA_STATUS);
-        self.asm.cmpdi(4, 0);
+        self.asm.cmpdi(4, end);
+        self.fail_if(Cond::Ne);
     }
 
     fn move_data(&mut self) {
         self.fill(SOURCE, PATTERN.0, PATTERN.1);
         self.fill(TARGET, 0, 0);
-        self.dma(Arg::Reg(BASE), Value(EDU_BUFFER), 1);
-        self.fail_if(Cond::Ne);
+        self.dma(Arg::Reg(BASE), Value(EDU_BUFFER), 1, DMA_DONE);
         self.done("device read memory");
-        self.dma(Value(EDU_BUFFER), Arg::Reg(TARGET_IOVA), 3);
-        self.fail_if(Cond::Ne);
+        self.dma(Value(EDU_BUFFER), Arg::Reg(TARGET_IOVA), 3, DMA_DONE);
         self.compare(TARGET, PATTERN.0, PATTERN.1);
         self.done("device wrote the same bytes back");
     }
@@ -410,8 +410,7 @@ impl Program {
         );
         self.done("pages unmapped");
         self.fill(TARGET, UNTOUCHED, 0);
-        self.dma(Value(EDU_BUFFER), Arg::Reg(TARGET_IOVA), 3);
-        self.fail_if(Cond::Eq);
+        self.dma(Value(EDU_BUFFER), Arg::Reg(TARGET_IOVA), 3, DMA_FAULT);
         self.compare(TARGET, UNTOUCHED, 0);
         self.done("unmapped DMA faulted and changed nothing");
     }
