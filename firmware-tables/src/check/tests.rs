@@ -218,7 +218,7 @@ proptest::proptest! {
     fn no_tree_makes_the_rules_panic(at in 0usize..8192, value: u32, more in proptest::collection::vec((0usize..8192, 0u8..), 0..8)) {
         let mut blob = full().to_blob().unwrap();
         let length = blob.len();
-        let at = at % (length - 4) & !3;
+        let at = (at % (length - 4)) & !3;
         blob[at..at + 4].copy_from_slice(&value.to_be_bytes());
         for (at, byte) in more {
             blob[at % length] = byte;

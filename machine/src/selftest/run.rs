@@ -1,7 +1,9 @@
 //! Runs the self-test's program on a machine of its own.
 
 use super::guest::{SelftestParams, SelftestTokens, image};
-use crate::pseries::{ConfigError, DeviceConfig, End, Host, HostInput, Machine, MachineConfig, host::Moment};
+use crate::pseries::{
+    ConfigError, DeviceConfig, End, Host, HostInput, Machine, MachineConfig, host::Moment,
+};
 use viommu_firmware_tables::check;
 use viommu_firmware_tables::fdt::{self, Node, Tree};
 
@@ -43,7 +45,11 @@ pub enum SelftestError {
 /// # Errors
 /// Whatever kept it from passing.
 pub fn run(line: impl FnMut(&str)) -> Result<(), SelftestError> {
-    let config = MachineConfig { memory: MEMORY, devices: vec![DeviceConfig::Edu], ..MachineConfig::default() };
+    let config = MachineConfig {
+        memory: MEMORY,
+        devices: vec![DeviceConfig::Edu],
+        ..MachineConfig::default()
+    };
     run_with(config, line)
 }
 
@@ -60,12 +66,20 @@ pub fn run_with(mut config: MachineConfig, line: impl FnMut(&str)) -> Result<(),
         return Err(SelftestError::Rule(finding.to_string()));
     }
     config.bios = Some(image(&params(&tree)?)?);
-    let mut lines = Lines { rest: Vec::new(), passed: false, last: String::new(), line };
+    let mut lines = Lines {
+        rest: Vec::new(),
+        passed: false,
+        last: String::new(),
+        line,
+    };
     let end = Machine::new(config)?.run(&mut lines);
     if lines.passed && end == End::PowerOff {
         Ok(())
     } else {
-        Err(SelftestError::Failed { end, line: lines.last })
+        Err(SelftestError::Failed {
+            end,
+            line: lines.last,
+        })
     }
 }
 
@@ -86,18 +100,34 @@ pub fn params(tree: &Tree) -> Result<SelftestParams, SelftestError> {
     let missing = SelftestError::Missing;
     let rtas = tree.node("/rtas").ok_or(missing("rtas"))?;
     let token = |name| rtas.get_u32(name).ok_or(missing(name));
-    let bridges = tree.root.children.iter().filter(|n| n.get_str("device_type") == Some("pci"));
+    let bridges = tree
+        .root
+        .children
+        .iter()
+        .filter(|n| n.get_str("device_type") == Some("pci"));
     let (bridge, edu) = bridges
         .flat_map(|b| b.children.iter().map(move |f| (b, f)))
         .find(|(_, f)| ids(f) == (Some(0x1234), Some(0x11e8)))
         .ok_or(missing("edu device"))?;
-    let address = edu.get_cells("reg").and_then(|r| r.first().copied()).ok_or(missing("edu reg"))?;
+    let address = edu
+        .get_cells("reg")
+        .and_then(|r| r.first().copied())
+        .ok_or(missing("edu reg"))?;
     let buid = bridge.get_cells("reg").ok_or(missing("bridge reg"))?;
-    let &[high, low, ..] = buid.as_slice() else { return Err(missing("bridge reg")) };
+    let &[high, low, ..] = buid.as_slice() else {
+        return Err(missing("bridge reg"));
+    };
     let ranges = bridge.get_cells("ranges").ok_or(missing("bridge ranges"))?;
-    let memory = ranges.as_chunks::<7>().0.iter().find(|r| r[0] & 0x0300_0000 == 0x0200_0000);
+    let memory = ranges
+        .as_chunks::<7>()
+        .0
+        .iter()
+        .find(|r| r[0] & 0x0300_0000 == 0x0200_0000);
     let &[_, _, bar_pci, cpu_high, cpu_low, _, _] = memory.ok_or(missing("32-bit memory range"))?;
-    let vty = tree.node("/vdevice/vty").and_then(|v| v.get_u32("reg")).ok_or(missing("vty"))?;
+    let vty = tree
+        .node("/vdevice/vty")
+        .and_then(|v| v.get_u32("reg"))
+        .ok_or(missing("vty"))?;
     let extensions = bridge.get_cells("ibm,ddw-extensions").unwrap_or_default();
     Ok(SelftestParams {
         buid: u64::from(high) << 32 | u64::from(low),
