@@ -4,10 +4,9 @@ use super::description::{CpuModel, PseriesDescription};
 use super::tree::Node;
 
 /// Features of a POWER9 that the machine has, as (byte, bits, what), bytes counted after the two header bytes, bit 0 the most significant
-/// one. LoPAR §B.6.2.1 (`ibm,pa-features`).
+/// one. LoPAR, PA Processor Binding, `ibm,pa-features`.
 ///
-/// Absent, as a POWER9 partition may have it: transactional memory (byte 22), decimal floating point (bytes 4 and 54), Freescale-only
-/// bits, and everything after ISA 3.0B.
+/// Absent, as a POWER9 partition may have it: transactional memory (byte 22), decimal floating point (byte 54), and everything after ISA 3.0B.
 const POWER9: &[(usize, u8, &str)] = &[
     (0, 0x80, "MMU on in problem state"),
     (0, 0x40, "floating point"),
@@ -21,17 +20,17 @@ const POWER9: &[(usize, u8, &str)] = &[
     (1, 0x02, "SLB entry 0 as others"),
     (1, 0x01, "PP = 110"),
     (2, 0x80, "virtualized partition memory"),
-    (2, 0x40, "multi-threading priority (2.05)"),
+    (2, 0x40, "data streams of 2.05"),
     (2, 0x04, "PPR"),
-    (2, 0x02, "data stream 2.02"),
-    (2, 0x01, "data stream 2.06"),
-    (3, 0x80, "load/store doubleword pair hints"),
-    (3, 0x40, "unaligned little-endian"),
+    (2, 0x02, "data streams of 2.02"),
+    (2, 0x01, "data streams of 2.06"),
+    (3, 0x80, "DSCR: load stream disable"),
+    (3, 0x40, "DSCR: depth attainment urgency"),
     (5, 0x80, "little-endian"),
     (5, 0x40, "CFAR"),
     (5, 0x20, "elemental barriers"),
     (5, 0x10, "load/store quadword"),
-    (6, 0x80, "data stream 2.07"),
+    (6, 0x80, "data streams of 2.07"),
     (16, 0x80, "vector (VMX)"),
     (18, 0x80, "vector-scalar (VSX)"),
     (20, 0x80, "vector exclusive-or and 2.07 vector forms"),
@@ -63,10 +62,10 @@ pub fn pa_features_power9() -> Vec<u8> {
     bytes
 }
 
-/// Pages of the radix MMU as (actual page size encoding, shift): 4 KiB, 64 KiB, 2 MiB, 1 GiB. Power ISA 3.0B Book III §5.7.10.
+/// Pages of the radix MMU as (actual page size encoding, shift): 4 KiB, 64 KiB, 2 MiB, 1 GiB. Power ISA 3.0B Book III, `tlbie` AP encodings as LoPAR's `ibm,processor-radix-AP-encodings` gives them.
 const RADIX_PAGES: [(u32, u32); 4] = [(0, 12), (5, 16), (1, 21), (2, 30)];
 
-/// `/cpus`. LoPAR §B.6.2.
+/// `/cpus`. LoPAR, PA Processor Binding.
 pub(super) fn node(description: &PseriesDescription) -> Node {
     let mut cpus = Node::new("cpus");
     cpus.u32("#address-cells", 1).u32("#size-cells", 0);

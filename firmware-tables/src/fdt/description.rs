@@ -47,7 +47,7 @@ pub struct PseriesDescription {
 }
 
 impl PseriesDescription {
-    /// Function sets of hypercalls that Linux looks for on such a machine. LoPAR §B.6.3.1 (`ibm,hypertas-functions`).
+    /// Function sets of hypercalls that Linux looks for on such a machine. LoPAR Binding, `ibm,hypertas-functions`.
     pub const HYPERTAS: [&'static str; 7] = [
         "hcall-pft",
         "hcall-tce",
@@ -174,7 +174,7 @@ pub struct RangeDescription {
     pub size: u64,
 }
 
-/// The window that a partition has from the start. LoPAR §B.6.5.1 (`ibm,dma-window`).
+/// The window that a partition has from the start. LoPAR Binding, `ibm,dma-window`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DmaWindowDescription {
     /// Logical I/O bus number.

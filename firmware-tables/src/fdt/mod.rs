@@ -40,4 +40,4 @@ pub enum FdtError {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -5,7 +5,7 @@ use super::description::{
 };
 use super::tree::Node;
 
-/// Space codes of a PCI address's first cell. IEEE 1275 PCI binding §2.2.1.1.
+/// Space codes of a PCI address's first cell. IEEE 1275 PCI Bus Binding, physical address formats.
 const IO: u32 = 0x0100_0000;
 const MEMORY32: u32 = 0x0200_0000;
 const MEMORY64: u32 = 0x0300_0000;
@@ -15,7 +15,7 @@ fn push64(cells: &mut Vec<u32>, value: u64) {
     cells.extend([(value >> 32) as u32, value as u32]);
 }
 
-/// A host bridge with its functions. `intc` is the phandle of the interrupt controller. LoPAR §B.6.5.
+/// A host bridge with its functions. `intc` is the phandle of the interrupt controller. LoPAR Binding.
 pub(super) fn node(phb: &PhbDescription, intc: u32) -> Node {
     let mut node = Node::new(format!("pci@{:x}", phb.buid));
     let mut reg = Vec::new();

@@ -1,4 +1,4 @@
-//! The tree of a pseries machine, as a kernel entered without Open Firmware wants it. LoPAR Appendix B.
+//! The tree of a pseries machine, as a kernel entered without Open Firmware wants it. LoPAR Binding.
 
 use super::description::{InterruptController, PseriesDescription};
 use super::tree::{Node, Tree};
@@ -7,7 +7,7 @@ use super::{FdtError, cpu, phb};
 /// Phandle of the interrupt controller.
 const INTC: u32 = 1;
 
-/// What firmware and kernel would have agreed on: byte 0 is the length less two, then the option vector. LoPAR §B.6.6
+/// What firmware and kernel would have agreed on: byte 0 is the length less two, then the option vector. LoPAR Binding
 /// (`ibm,architecture-vec-5`).
 fn architecture_vec_5(controller: InterruptController) -> [u8; 27] {
     let mut vec5 = [0; 27];

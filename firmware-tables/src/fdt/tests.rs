@@ -141,3 +141,141 @@ fn round_trip() {
         assert_eq!(parse(&blob).unwrap().to_blob().unwrap(), blob);
     }
 }
+
+#[test]
+fn what_linux_reads_is_there() {
+    let tree = pseries_tree(&full()).unwrap();
+    let chosen = tree.node("/chosen").unwrap();
+    let vec5 = chosen.get("ibm,architecture-vec-5").unwrap();
+    assert_eq!(
+        (vec5.len(), vec5[0], vec5[2], vec5[5], vec5[6]),
+        (27, 0x19, 0x20, 0x80, 0x05)
+    );
+    assert_eq!((vec5[23], vec5[24], vec5[26]), (0, 0x40, 0x40));
+    assert_eq!(chosen.get_number("linux,initrd-end"), Some(0x0812_3456));
+    let cpu = tree.node("/cpus/PowerPC,POWER9@3").unwrap();
+    let sizes = cpu.get_cells("ibm,processor-radix-AP-encodings").unwrap();
+    assert_eq!(sizes, [0x0000_000c, 0xa000_0010, 0x2000_0015, 0x4000_001e]);
+    let features = cpu.get("ibm,pa-features").unwrap();
+    assert_eq!((features.len(), features[0], features[1]), (68, 66, 0));
+    assert_eq!(features[2..8], [0xf6, 0x1f, 0xc7, 0xc0, 0x00, 0xf0]);
+    assert_eq!(
+        (features[2 + 40], features[2 + 22], features[2 + 54]),
+        (0x80, 0, 0)
+    );
+    let rtas = tree.node("/rtas").unwrap();
+    assert_eq!(
+        rtas.get_cells("ibm,lrdr-capacity").unwrap(),
+        [0, 0x8000_0000, 0, 0x1000_0000, 4]
+    );
+    let phb = tree.node("/pci@800000020000000").unwrap();
+    assert_eq!(
+        phb.get_cells("ibm,dma-window").unwrap(),
+        [0x8000_0000, 0, 0, 0, 0x4000_0000]
+    );
+    assert_eq!(phb.get_cells("ibm,ddw-extensions").unwrap()[0], 2);
+    let nvme = phb.child("pci1b36,10@1").unwrap();
+    assert_eq!(
+        nvme.get_cells("reg").unwrap(),
+        [0x800, 0, 0, 0, 0, 0x0300_0810, 0, 0, 0, 0x4000]
+    );
+    assert!(phb.child("pci1234,11e8@2,1").is_some());
+}
+
+#[test]
+fn lsis_rotate_by_slot() {
+    let phb = &full().phbs[0];
+    assert_eq!(
+        (phb.lsi(0, 1), phb.lsi(1, 1), phb.lsi(3, 2), phb.lsi(31, 4)),
+        (0x1010, 0x1011, 0x1010, 0x1012)
+    );
+}
+
+#[test]
+fn seeds_are_absent_unless_given() {
+    let tree = pseries_tree(&PseriesDescription::default()).unwrap();
+    let chosen = tree.node("/chosen").unwrap();
+    assert!(chosen.get("kaslr-seed").is_none() && chosen.get("rng-seed").is_none());
+}
+
+#[test]
+fn bad_descriptions_are_refused() {
+    let broken: [fn(&mut PseriesDescription); 6] = [
+        |d| d.bootargs = "a\0b".into(),
+        |d| d.memory_size = 0,
+        |d| d.cpus.clear(),
+        |d| d.max_memory = 4096,
+        |d| d.phbs[0].functions[0].bars[0].index = 6,
+        |d| d.rtas.calls[0].0 = "a b".into(),
+    ];
+    for change in broken {
+        let mut description = full();
+        change(&mut description);
+        assert!(pseries(&description).is_err());
+    }
+}
+
+#[test]
+fn source_reads_as_source() {
+    let source = to_dts(&pseries(&full()).unwrap()).unwrap();
+    for line in [
+        "/dts-v1/;",
+        "\tmodel = \"viommu pseries\";",
+        "\t\tbootargs = \"console=hvc0 quote=\\\"a b\\\"\";",
+        "\t\t\t64-bit;",
+        "\t\tibm,ddw-applicable = <0x200a 0x200b 0x200c>;",
+    ] {
+        assert!(source.lines().any(|l| l == line), "{line}\n{source}");
+    }
+}
+
+#[test]
+fn every_truncation_is_an_error() {
+    let blob = pseries(&PseriesDescription::default()).unwrap();
+    for length in 0..blob.len() {
+        assert!(parse(&blob[..length]).is_err(), "{length}");
+    }
+}
+
+#[test]
+fn depth_and_names_are_bounded() {
+    let mut node = Node::new("n");
+    for _ in 0..LIMITS.depth {
+        let mut outer = Node::new("n");
+        outer.add(node);
+        node = outer;
+    }
+    let mut tree = Tree::default();
+    tree.root.add(node);
+    assert_eq!(
+        parse(&tree.to_blob().unwrap()),
+        Err(ParseError::Limit("depth"))
+    );
+    let mut tree = Tree::default();
+    tree.root.flag(&"x".repeat(256));
+    assert!(matches!(
+        parse(&tree.to_blob().unwrap()),
+        Err(ParseError::Name(_))
+    ));
+}
+
+proptest! {
+    #[test]
+    fn random_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..512)) {
+        let _ = to_dts(&bytes);
+    }
+
+    /// Damaged blobs are refused or, if they parse, written and parsed again to the same tree.
+    #[test]
+    fn damaged_blobs_parse_stably(changes in proptest::collection::vec((0usize..16384, any::<u8>()), 0..12)) {
+        let mut blob = pseries(&full()).unwrap();
+        let length = blob.len();
+        for (at, byte) in changes {
+            blob[at % length] = byte;
+        }
+        let _ = to_dts(&blob);
+        if let Ok(tree) = parse(&blob) {
+            prop_assert_eq!(parse(&tree.to_blob().unwrap()), Ok(tree));
+        }
+    }
+}

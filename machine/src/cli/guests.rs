@@ -34,5 +34,5 @@ pub fn run(action: &GuestAction) -> Result<(), Failure> {
 /// The self-test failed.
 pub fn selftest(args: &SelftestArgs) -> Result<(), Failure> {
     logger::Filter::parse(&args.log).map_err(Failure::user)?.install();
-    Err(Failure::run("the self-test's guest is not in this build"))
+    crate::selftest::run(|line| println!("{line}")).map_err(Failure::run)
 }
