@@ -190,7 +190,7 @@ pub(super) fn test_div(a: u128, b: u128, f: Format) -> u8 {
     let fe = special(&x)
         || special(&y)
         || y.class == Class::Zero
-        || eb <= 2 - f.bias - 1
+        || eb < 2 - f.bias
         || eb >= f.bias - 2
         || (x.class != Class::Zero
             && (ea - eb >= f.bias || ea - eb <= 2 - f.bias || ea <= f.frac as i32 + 1 - f.bias));
