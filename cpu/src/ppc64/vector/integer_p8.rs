@@ -30,7 +30,9 @@ fn count_lsbb(c: &mut VecCtx, leading: bool) -> Run {
 }
 
 fn carryless(a: u64, b: u64) -> u128 {
-    (0..64).fold(0, |r, i| r ^ (u128::from(a) << i) * u128::from(b >> i & 1))
+    (0..64).fold(0, |r, i| {
+        r ^ ((u128::from(a) << i) * u128::from(b >> i & 1))
+    })
 }
 
 macro_rules! pmsum {

@@ -2,7 +2,6 @@
 //!
 //! Every instruction form is one row of [`OPS`]; [`decode`] finds the row of an instruction word. The caller checks the facility
 //! ([`VecOp::facility_for`]) before it runs a row. Bit and element numbers follow the ISA: number 0 is the most significant one.
-mod bcd;
 mod convert;
 mod crypto;
 mod fields;
@@ -176,7 +175,6 @@ const PARTS: &[&[VecOp]] = &[
     vsx_float::ARITH[6],
     vsx_float::ARITH[7],
     quad::OPS,
-    bcd::OPS,
 ];
 
 const COUNT: usize = {

@@ -32,10 +32,6 @@ impl Format {
     pub fn sign_bit(self) -> u128 {
         (self.exp_max() + 1) << self.frac
     }
-    /// The generated quiet NaN.
-    pub fn default_nan(self) -> u128 {
-        self.exp_max() << self.frac | 1 << (self.frac - 1)
-    }
 }
 
 #[derive(Clone, Copy, PartialEq, Debug)]

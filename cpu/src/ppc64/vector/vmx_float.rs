@@ -1,1 +1,172 @@
-pub(super) const OPS: &[super::VecOp] = &[];
+//! VMX floating point: single precision, round to nearest, no exceptions. Power ISA 3.0B Book I §6.10.
+use super::convert::{integral, to_int};
+use super::fields::{build, cmp, el, va, vc, vx, vxs};
+use super::scalar::{Arith, arith};
+use super::soft::{self, Class, DOWN, NEAREST, Num, SINGLE, TO_ZERO, UP};
+use super::{Run, VecCtx, VecOp};
+use std::cmp::Ordering;
+
+/// In non-Java mode denormalised operands and results count as zero.
+fn flush(v: u32, nj: bool) -> u32 {
+    if nj && v & 0x7f80_0000 == 0 {
+        v & 0x8000_0000
+    } else {
+        v
+    }
+}
+
+fn nj(c: &VecCtx) -> bool {
+    c.vec.vscr & 0x1_0000 != 0
+}
+
+/// Element-wise arithmetic with `arith`'s operand order (a, b, c).
+fn run(c: &mut VecCtx, op: Arith) -> Run {
+    let (a, b, m, nj) = (c.vra(), c.vrb(), c.vrc(), nj(c));
+    c.set_vrt(build(|i| {
+        let x = [a, b, m].map(|v| u128::from(flush(el(v, i), nj)));
+        let out = arith(op, SINGLE, SINGLE, x, NEAREST, 0);
+        flush(out.bits as u32, nj)
+    }))
+}
+
+fn unpack(v: u32) -> Num {
+    Num::unpack(u128::from(v), SINGLE)
+}
+
+fn round(c: &mut VecCtx, rm: u8) -> Run {
+    let b = c.vrb();
+    c.set_vrt(build(|i| {
+        integral(u128::from(el::<u32>(b, i)), SINGLE, rm).bits as u32
+    }))
+}
+
+/// To a fixed-point word with UIM fraction bits.
+fn to_fixed(c: &mut VecCtx, signed: bool) -> Run {
+    let (b, scale, nj) = (c.vrb(), c.f_a() as i32, nj(c));
+    let mut sat = false;
+    let r = build(|i| {
+        let mut n = unpack(flush(el(b, i), nj));
+        if n.is_nan() {
+            return 0;
+        }
+        n.exp += scale;
+        let out = to_int(&n, TO_ZERO, signed, 32);
+        sat |= out.flags & super::fpscr::VXCVI != 0;
+        out.bits as u32
+    });
+    c.sat(sat);
+    c.set_vrt(r)
+}
+
+fn from_fixed(c: &mut VecCtx, signed: bool) -> Run {
+    let (b, scale) = (c.vrb(), c.f_a() as i32);
+    c.set_vrt(build(|i| {
+        let w: u32 = el(b, i);
+        let negative = signed && w >> 31 == 1;
+        let mag = if negative { w.wrapping_neg() } else { w };
+        let mut n = Num::integer(negative, u128::from(mag));
+        n.exp -= scale;
+        soft::round(&n, SINGLE, NEAREST, 0).bits as u32
+    }))
+}
+
+fn min_max(c: &mut VecCtx, max: bool) -> Run {
+    let (a, b) = (c.vra(), c.vrb());
+    c.set_vrt(build(|i| {
+        let (x, y): (u32, u32) = (el(a, i), el(b, i));
+        let (p, q) = (unpack(x), unpack(y));
+        if p.is_nan() {
+            return x | 0x40_0000;
+        }
+        if q.is_nan() {
+            return y | 0x40_0000;
+        }
+        let greater = match soft::compare(&p, &q) {
+            Ordering::Greater => true,
+            Ordering::Less => false,
+            Ordering::Equal => !p.sign,
+        };
+        if greater == max { x } else { y }
+    }))
+}
+
+fn compare(c: &mut VecCtx, accept: fn(Ordering) -> bool) -> Run {
+    let nj = nj(c);
+    cmp(c, |a: u32, b| {
+        let (p, q) = (unpack(flush(a, nj)), unpack(flush(b, nj)));
+        !p.is_nan() && !q.is_nan() && accept(soft::compare(&p, &q))
+    })
+}
+
+/// Bit 0 of an element: above the bound; bit 1: below its negative.
+fn bounds(c: &mut VecCtx) -> Run {
+    let (a, b) = (c.vra(), c.vrb());
+    let r = build(|i| {
+        let (p, q) = (unpack(el(a, i)), unpack(el(b, i)));
+        if p.is_nan() || q.is_nan() {
+            return 0xc000_0000_u32;
+        }
+        let mut minus = q;
+        minus.sign = !minus.sign;
+        let above = soft::compare(&p, &q) == Ordering::Greater;
+        let below = soft::compare(&p, &minus) == Ordering::Less;
+        u32::from(above) << 31 | u32::from(below) << 30
+    });
+    if c.insn & 0x400 != 0 {
+        c.cr[6] = if r == 0 { 2 } else { 0 };
+    }
+    c.set_vrt(r)
+}
+
+/// Estimates of 2^x and log2 x.
+fn estimate(c: &mut VecCtx, f: fn(f32) -> f32) -> Run {
+    let (b, nj) = (c.vrb(), nj(c));
+    c.set_vrt(build(|i| {
+        let v = flush(el(b, i), nj);
+        let n = unpack(v);
+        if n.is_nan() {
+            return v | 0x40_0000;
+        }
+        let r = f(f32::from_bits(v));
+        if r.is_nan() {
+            0x7fc0_0000
+        } else {
+            flush(r.to_bits(), nj)
+        }
+    }))
+}
+
+fn log2(x: f32) -> f32 {
+    if unpack(x.to_bits()).class == Class::Zero {
+        f32::NEG_INFINITY
+    } else {
+        f64::from(x).log2() as f32
+    }
+}
+
+pub(super) const OPS: &[VecOp] = &[
+    vx("vaddfp", 10, |c| run(c, Arith::Add)),
+    vx("vsubfp", 74, |c| run(c, Arith::Sub)),
+    va("vmaddfp", 46, |c| run(c, Arith::Madd)),
+    va("vnmsubfp", 47, |c| run(c, Arith::Nmsub)),
+    vxs("vrefp", 266, 0, |c| run(c, Arith::Re)),
+    vxs("vrsqrtefp", 330, 0, |c| run(c, Arith::Rsqrte)),
+    vxs("vexptefp", 394, 0, |c| {
+        estimate(c, |x| f64::from(x).exp2() as f32)
+    }),
+    vxs("vlogefp", 458, 0, |c| estimate(c, log2)),
+    vxs("vrfin", 522, 0, |c| round(c, NEAREST)),
+    vxs("vrfiz", 586, 0, |c| round(c, TO_ZERO)),
+    vxs("vrfip", 650, 0, |c| round(c, UP)),
+    vxs("vrfim", 714, 0, |c| round(c, DOWN)),
+    vx("vcfux", 778, |c| from_fixed(c, false)),
+    vx("vcfsx", 842, |c| from_fixed(c, true)),
+    vx("vctuxs", 906, |c| to_fixed(c, false)),
+    vx("vctsxs", 970, |c| to_fixed(c, true)),
+    vx("vmaxfp", 1034, |c| min_max(c, true)),
+    vx("vminfp", 1098, |c| min_max(c, false)),
+    vc("vcmpeqfp", 198, |c| compare(c, Ordering::is_eq)),
+    vc("vcmpgefp", 454, |c| compare(c, Ordering::is_ge)),
+    vc("vcmpgtfp", 710, |c| compare(c, Ordering::is_gt)),
+    vc("vcmpbfp", 966, bounds),
+];
