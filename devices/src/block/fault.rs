@@ -17,10 +17,12 @@ pub enum Operation {
     Flush,
 }
 
+type Fault = (Operation, Range<u64>);
+
 /// The list of faults of a [`FaultyDisk`]; clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
-    list: Arc<Mutex<Vec<(Operation, Range<u64>)>>>,
+    list: Arc<Mutex<Vec<Fault>>>,
 }
 
 impl Faults {

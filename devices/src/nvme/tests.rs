@@ -5,7 +5,7 @@ use vm_memory::{Bytes, GuestAddress};
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 use super::*;
-use crate::block::{FaultyDisk, Faults, MemoryDisk, Operation};
+use crate::block::{Faults, FaultyDisk, MemoryDisk, Operation};
 use crate::dma::{
     DmaFault, DmaRequest, FaultReason, Gpa, Identity as NoIommu, Piece, SourceId, Translator,
 };
@@ -27,8 +27,17 @@ const HOLE: u64 = 0x3f_0000;
 impl Translator for Shifted {
     fn translate(&self, r: &DmaRequest) -> Result<Piece, DmaFault> {
         match r.iova.0.checked_sub(SHIFT) {
-            Some(at) if at & !0xfff != HOLE => Ok(Piece { gpa: Gpa(at), len: r.len.min(0x1000 - (at & 0xfff)) }),
-            _ => Err(DmaFault { request: *r, reason: FaultReason { code: 1, name: "not mapped" } }),
+            Some(at) if at & !0xfff != HOLE => Ok(Piece {
+                gpa: Gpa(at),
+                len: r.len.min(0x1000 - (at & 0xfff)),
+            }),
+            _ => Err(DmaFault {
+                request: *r,
+                reason: FaultReason {
+                    code: 1,
+                    name: "not mapped",
+                },
+            }),
         }
     }
 }
@@ -49,7 +58,14 @@ impl Rig {
         let disk = FaultyDisk::new(Box::new(MemoryDisk::new(8 << 20).unwrap()), faults.clone());
         let port = DmaPort::new(SourceId(8), translator, ram.clone());
         let nvme = NvmeController::new("nvme0", port, vec![Box::new(disk)], "S1");
-        let mut rig = Rig { nvme, ram, shift, tails: [0; 2], heads: [0; 2], faults };
+        let mut rig = Rig {
+            nvme,
+            ram,
+            shift,
+            tails: [0; 2],
+            heads: [0; 2],
+            faults,
+        };
         rig.nvme.config_write(4, 2, 6, &mut Effects::default());
         rig.write(AQA, 0x000f_000f);
         rig.write(ASQ, (ASQ_AT + shift) as u32);
@@ -67,15 +83,22 @@ impl Rig {
     }
 
     fn create_queues(&mut self) {
-        let sqe = Sqe { prp1: (CQ_AT + self.shift).into(), ..cmd(5, 0, 15 << 16 | 1, 3) };
+        let sqe = Sqe {
+            prp1: (CQ_AT + self.shift).into(),
+            ..cmd(5, 0, 15 << 16 | 1, 3)
+        };
         assert_eq!(self.submit(0, sqe), 0);
-        let sqe = Sqe { prp1: (SQ_AT + self.shift).into(), ..cmd(1, 0, 15 << 16 | 1, 1 << 16 | 1) };
+        let sqe = Sqe {
+            prp1: (SQ_AT + self.shift).into(),
+            ..cmd(1, 0, 15 << 16 | 1, 1 << 16 | 1)
+        };
         assert_eq!(self.submit(0, sqe), 0);
     }
 
     fn write(&mut self, offset: u64, value: u32) -> Effects {
         let mut effects = Effects::default();
-        self.nvme.bar_write(0, offset, &value.to_le_bytes(), &mut effects);
+        self.nvme
+            .bar_write(0, offset, &value.to_le_bytes(), &mut effects);
         effects
     }
 
@@ -86,14 +109,24 @@ impl Rig {
     fn cqe(&self, q: usize) -> Cqe {
         let mut bytes = [0; 16];
         let base = [ACQ_AT, CQ_AT][q];
-        self.ram.read_slice(&mut bytes, GuestAddress(base + 16 * u64::from(self.heads[q]))).unwrap();
+        self.ram
+            .read_slice(
+                &mut bytes,
+                GuestAddress(base + 16 * u64::from(self.heads[q])),
+            )
+            .unwrap();
         Cqe::read_from_bytes(&bytes).unwrap()
     }
 
     /// Submits, takes the completion, and returns its status without DNR.
     fn submit(&mut self, q: usize, sqe: Sqe) -> u16 {
         let base = [ASQ_AT, SQ_AT][q];
-        self.ram.write_slice(sqe.as_bytes(), GuestAddress(base + 64 * u64::from(self.tails[q]))).unwrap();
+        self.ram
+            .write_slice(
+                sqe.as_bytes(),
+                GuestAddress(base + 64 * u64::from(self.tails[q])),
+            )
+            .unwrap();
         self.tails[q] = (self.tails[q] + 1) % 16;
         self.write(DOORBELLS + 8 * q as u64, self.tails[q]);
         let cqe = self.cqe(q);
@@ -140,11 +173,17 @@ fn cmd(opcode: u8, nsid: u32, cdw10: u32, cdw11: u32) -> Sqe {
 fn identify_through_a_translator() {
     let mut rig = Rig::new(Arc::new(Shifted), SHIFT);
     assert!(rig.csts().rdy());
-    let sqe = Sqe { prp1: (DATA + SHIFT).into(), ..cmd(6, 0, 1, 0) };
+    let sqe = Sqe {
+        prp1: (DATA + SHIFT).into(),
+        ..cmd(6, 0, 1, 0)
+    };
     assert_eq!(rig.submit(0, sqe), 0);
     assert_eq!(&rig.get(DATA + 4, 4), b"S1  ");
     assert_eq!(rig.get(DATA + 516, 1), [1]);
-    let sqe = Sqe { prp1: (DATA + SHIFT).into(), ..cmd(6, 1, 0, 0) };
+    let sqe = Sqe {
+        prp1: (DATA + SHIFT).into(),
+        ..cmd(6, 1, 0, 0)
+    };
     assert_eq!(rig.submit(0, sqe), 0);
     assert_eq!(rig.get(DATA, 8), (16384u64).to_le_bytes());
     assert_eq!(rig.submit(0, cmd(6, 2, 0, 0)), 0x0b);
@@ -165,19 +204,35 @@ fn data_goes_through_prp_lists() {
         let mut prp2 = DATA + 0x1000;
         if rest > 0x1000 {
             // The list begins 16 bytes before the end of its page: one entry, then a chain.
-            let entries: Vec<u64> = (0..rest.div_ceil(0x1000)).map(|i| DATA + 0x1000 * (i + 1) + SHIFT).collect();
+            let entries: Vec<u64> = (0..rest.div_ceil(0x1000))
+                .map(|i| DATA + 0x1000 * (i + 1) + SHIFT)
+                .collect();
             prp2 = 0x20ff0;
             rig.ram.write_obj(entries[0], GuestAddress(prp2)).unwrap();
-            rig.ram.write_obj(0x22000 + SHIFT, GuestAddress(prp2 + 8)).unwrap();
+            rig.ram
+                .write_obj(0x22000 + SHIFT, GuestAddress(prp2 + 8))
+                .unwrap();
             for (i, e) in entries[1..].iter().enumerate() {
-                rig.ram.write_obj(*e, GuestAddress(0x22000 + 8 * i as u64)).unwrap();
+                rig.ram
+                    .write_obj(*e, GuestAddress(0x22000 + 8 * i as u64))
+                    .unwrap();
             }
         }
-        assert_eq!(rig.io(1, 3, blocks, DATA + start, prp2), 0, "write {blocks}");
-        rig.ram.write_slice(&vec![0; len], GuestAddress(DATA + start)).unwrap();
+        assert_eq!(
+            rig.io(1, 3, blocks, DATA + start, prp2),
+            0,
+            "write {blocks}"
+        );
+        rig.ram
+            .write_slice(&vec![0; len], GuestAddress(DATA + start))
+            .unwrap();
         assert_eq!(rig.io(2, 3, blocks, DATA + start, prp2), 0, "read {blocks}");
         assert!(rig.get(DATA + start, len) == want, "{blocks} blocks");
-        assert_eq!(rig.io(5, 3, blocks, DATA + start, prp2), 0, "compare {blocks}");
+        assert_eq!(
+            rig.io(5, 3, blocks, DATA + start, prp2),
+            0,
+            "compare {blocks}"
+        );
     }
     assert_eq!(rig.io(0, 0, 1, 0, 0), 0);
     assert_eq!(rig.nvme.report().flushes, 1);
@@ -204,7 +259,10 @@ fn errors_have_their_status() {
     assert_eq!(rig.io(8, 1, 1, DATA, 0), 0x280);
     assert_eq!(rig.io(0, 0, 1, 0, 0), 0x280);
     let report = rig.nvme.report();
-    assert_eq!((report.media_errors, report.dma_errors, report.fatal), (4, 2, 0));
+    assert_eq!(
+        (report.media_errors, report.dma_errors, report.fatal),
+        (4, 2, 0)
+    );
     assert_eq!(report.errors, 14);
 }
 
@@ -221,7 +279,12 @@ fn a_fault_on_a_queue_is_fatal_until_reset() {
 fn bad_doorbells_are_events() {
     let mut rig = Rig::ready();
     let aer = cmd(12, 0, 0, 0);
-    rig.ram.write_slice(aer.as_bytes(), GuestAddress(ASQ_AT + 64 * u64::from(rig.tails[0]))).unwrap();
+    rig.ram
+        .write_slice(
+            aer.as_bytes(),
+            GuestAddress(ASQ_AT + 64 * u64::from(rig.tails[0])),
+        )
+        .unwrap();
     rig.tails[0] += 1;
     rig.write(DOORBELLS, rig.tails[0]);
     assert_eq!(rig.nvme.aers.len(), 1);
@@ -236,13 +299,25 @@ fn bad_doorbells_are_events() {
 #[test]
 fn queues_are_checked() {
     let mut rig = Rig::ready();
-    let at = |c: Sqe, base: u64| Sqe { prp1: base.into(), ..c };
+    let at = |c: Sqe, base: u64| Sqe {
+        prp1: base.into(),
+        ..c
+    };
     assert_eq!(rig.submit(0, at(cmd(5, 0, 15 << 16 | 1, 1), SHIFT)), 0x101);
     assert_eq!(rig.submit(0, at(cmd(5, 0, 15 << 16, 1), SHIFT)), 0x101);
-    assert_eq!(rig.submit(0, at(cmd(5, 0, 1024 << 16 | 2, 1), SHIFT)), 0x102);
+    assert_eq!(
+        rig.submit(0, at(cmd(5, 0, 1024 << 16 | 2, 1), SHIFT)),
+        0x102
+    );
     assert_eq!(rig.submit(0, at(cmd(5, 0, 2, 1), SHIFT)), 0x102);
-    assert_eq!(rig.submit(0, at(cmd(5, 0, 15 << 16 | 2, 99 << 16 | 3), SHIFT)), 0x108);
-    assert_eq!(rig.submit(0, at(cmd(1, 0, 15 << 16 | 2, 5 << 16 | 1), SHIFT)), 0x100);
+    assert_eq!(
+        rig.submit(0, at(cmd(5, 0, 15 << 16 | 2, 99 << 16 | 3), SHIFT)),
+        0x108
+    );
+    assert_eq!(
+        rig.submit(0, at(cmd(1, 0, 15 << 16 | 2, 5 << 16 | 1), SHIFT)),
+        0x100
+    );
     assert_eq!(rig.submit(0, cmd(4, 0, 1, 0)), 0x10c);
     assert_eq!(rig.submit(0, cmd(0, 0, 1, 0)), 0);
     assert_eq!(rig.submit(0, cmd(4, 0, 1, 0)), 0);

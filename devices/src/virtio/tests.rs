@@ -24,8 +24,17 @@ struct Shifted;
 impl Translator for Shifted {
     fn translate(&self, r: &DmaRequest) -> Result<Piece, DmaFault> {
         match r.iova.0.checked_sub(SHIFT) {
-            Some(at) => Ok(Piece { gpa: Gpa(at), len: r.len.min(0x1000 - (at & 0xfff)) }),
-            None => Err(DmaFault { request: *r, reason: FaultReason { code: 1, name: "not mapped" } }),
+            Some(at) => Ok(Piece {
+                gpa: Gpa(at),
+                len: r.len.min(0x1000 - (at & 0xfff)),
+            }),
+            None => Err(DmaFault {
+                request: *r,
+                reason: FaultReason {
+                    code: 1,
+                    name: "not mapped",
+                },
+            }),
         }
     }
 }
@@ -64,20 +73,24 @@ impl Rig {
 
     fn write(&mut self, offset: u64, size: usize, value: u32) -> Effects {
         let mut effects = Effects::default();
-        self.dev.bar_write(0, offset, &value.to_le_bytes()[..size], &mut effects);
+        self.dev
+            .bar_write(0, offset, &value.to_le_bytes()[..size], &mut effects);
         effects
     }
 
     fn read(&mut self, offset: u64) -> u32 {
         let mut data = [0; 4];
-        self.dev.bar_read(0, offset, &mut data, &mut Effects::default());
+        self.dev
+            .bar_read(0, offset, &mut data, &mut Effects::default());
         u32::from_le_bytes(data)
     }
 
     /// A request with one data descriptor at `data`, if it has a length; the status byte.
     fn request(&mut self, kind: u32, sector: u64, data: u64, len: u32) -> u8 {
         self.ram.write_obj(kind, GuestAddress(HEADER)).unwrap();
-        self.ram.write_obj(sector, GuestAddress(HEADER + 8)).unwrap();
+        self.ram
+            .write_obj(sector, GuestAddress(HEADER + 8))
+            .unwrap();
         self.ram.write_obj(0xffu8, GuestAddress(STATUS)).unwrap();
         let mut list = vec![(HEADER + SHIFT, 16, 0)];
         if len > 0 {
@@ -89,15 +102,29 @@ impl Rig {
             let next = i + 1 < list.len();
             self.ram.write_obj(*addr, at).unwrap();
             self.ram.write_obj(*len, GuestAddress(at.0 + 8)).unwrap();
-            self.ram.write_obj(*flags as u16 | u16::from(next), GuestAddress(at.0 + 12)).unwrap();
-            self.ram.write_obj(i as u16 + 1, GuestAddress(at.0 + 14)).unwrap();
+            self.ram
+                .write_obj(*flags as u16 | u16::from(next), GuestAddress(at.0 + 12))
+                .unwrap();
+            self.ram
+                .write_obj(i as u16 + 1, GuestAddress(at.0 + 14))
+                .unwrap();
         }
-        self.ram.write_obj(0u16, GuestAddress(AVAIL + 4 + 2 * u64::from(self.avail % 16))).unwrap();
+        self.ram
+            .write_obj(
+                0u16,
+                GuestAddress(AVAIL + 4 + 2 * u64::from(self.avail % 16)),
+            )
+            .unwrap();
         self.avail += 1;
-        self.ram.write_obj(self.avail, GuestAddress(AVAIL + 2)).unwrap();
+        self.ram
+            .write_obj(self.avail, GuestAddress(AVAIL + 2))
+            .unwrap();
         let effects = self.write(0x3000, 2, 0);
         assert_eq!(effects.intx, Some(true));
-        assert_eq!(self.ram.read_obj::<u16>(GuestAddress(USED + 2)).unwrap(), self.avail);
+        assert_eq!(
+            self.ram.read_obj::<u16>(GuestAddress(USED + 2)).unwrap(),
+            self.avail
+        );
         assert_eq!(self.read(0x1000), 1);
         self.ram.read_obj(GuestAddress(STATUS)).unwrap()
     }
@@ -116,7 +143,9 @@ fn a_disk_behind_an_iommu() {
     assert!(back == want);
     assert_eq!(rig.request(4, 0, 0, 0), 0);
     assert_eq!(rig.request(8, 0, DATA + SHIFT, 20), 0);
-    rig.ram.read_slice(&mut back[..6], GuestAddress(DATA)).unwrap();
+    rig.ram
+        .read_slice(&mut back[..6], GuestAddress(DATA))
+        .unwrap();
     assert_eq!(&back[..6], b"serial");
     assert_eq!(rig.dev.report().requests, 4);
 }
