@@ -39,7 +39,10 @@ impl Clock {
 
     /// Date and time of day in UTC.
     pub fn date(&self) -> Date {
-        Date::from_unix(EPOCH_S.saturating_add(self.now_ns / 1_000_000_000), (self.now_ns % 1_000_000_000) as u32)
+        Date::from_unix(
+            EPOCH_S.saturating_add(self.now_ns / 1_000_000_000),
+            (self.now_ns % 1_000_000_000) as u32,
+        )
     }
 }
 
@@ -68,10 +71,15 @@ impl Date {
         // Years of 365.2425 days that begin in March, counted in eras of 400 years, so that the leap day comes last.
         let (days, rest) = (seconds / 86_400 + 719_468, seconds % 86_400);
         let (era, day_of_era) = (days / 146_097, days % 146_097);
-        let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+        let year_of_era =
+            (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
         let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
         let shifted = (5 * day_of_year + 2) / 153;
-        let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+        let month = if shifted < 10 {
+            shifted + 3
+        } else {
+            shifted - 9
+        };
         Date {
             year: (era * 400 + year_of_era + u64::from(month <= 2)) as u32,
             month: month as u32,

@@ -51,7 +51,10 @@ pub enum Command {
 
 /// Machines.
 #[derive(Debug, Subcommand)]
-#[allow(clippy::large_enum_variant, reason = "one value in the process; the second machine has as many options")]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "one value in the process; the second machine has as many options"
+)]
 pub enum Platform {
     /// POWER9 partition with an sPAPR PCI host bridge: TCE tables and dynamic DMA windows.
     #[command(after_help = "Examples:\n  \
@@ -185,8 +188,12 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
         }
         _ => (text, 0),
     };
-    let number: u64 = digits.parse().map_err(|_| format!("'{text}' is not a number with K, M, G or T"))?;
-    number.checked_mul(1 << shift).ok_or_else(|| format!("{text} is too large"))
+    let number: u64 = digits
+        .parse()
+        .map_err(|_| format!("'{text}' is not a number with K, M, G or T"))?;
+    number
+        .checked_mul(1 << shift)
+        .ok_or_else(|| format!("{text} is too large"))
 }
 
 fn parse_disk(text: &str) -> Result<DiskArg, String> {
@@ -195,12 +202,20 @@ fn parse_disk(text: &str) -> Result<DiskArg, String> {
     if path.is_empty() {
         return Err("a file name is missing".into());
     }
-    let mut disk = DiskArg { path: path.into(), read_only: false, snapshot: false };
+    let mut disk = DiskArg {
+        path: path.into(),
+        read_only: false,
+        snapshot: false,
+    };
     for option in parts {
         match option {
             "ro" => disk.read_only = true,
             "snapshot" => disk.snapshot = true,
-            other => return Err(format!("unknown disk option '{other}' (use ro or snapshot)")),
+            other => {
+                return Err(format!(
+                    "unknown disk option '{other}' (use ro or snapshot)"
+                ));
+            }
         }
     }
     if disk.read_only && disk.snapshot {
@@ -215,7 +230,11 @@ fn parse_device(text: &str) -> Result<DeviceArg, String> {
         "nvme" => DeviceArg::Nvme(1),
         "virtio-blk" => DeviceArg::VirtioBlk,
         "edu" => DeviceArg::Edu,
-        other => return Err(format!("unknown device '{other}' (use nvme, virtio-blk or edu)")),
+        other => {
+            return Err(format!(
+                "unknown device '{other}' (use nvme, virtio-blk or edu)"
+            ));
+        }
     };
     for option in options.split(',').filter(|o| !o.is_empty()) {
         match (&mut device, option.split_once('=')) {

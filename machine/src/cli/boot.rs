@@ -13,7 +13,8 @@ use crate::observe::Report;
 use crate::observe::report::HostSummary;
 use crate::pseries::host::Moment;
 use crate::pseries::{
-    DeviceConfig, DiskConfig, DiskMode, End, Features, Host, HostInput, Machine, MachineConfig, OnReboot,
+    DeviceConfig, DiskConfig, DiskMode, End, Features, Host, HostInput, Machine, MachineConfig,
+    OnReboot,
 };
 
 /// Guest of a run without `--guest`, `--kernel` and `--bios`.
@@ -39,17 +40,27 @@ pub struct Plan {
 /// # Errors
 /// A user's mistake, or a run that did not end as it should.
 pub fn boot(args: &BootArgs) -> Result<(), Failure> {
-    logger::Filter::parse(&args.log).map_err(Failure::user)?.install();
+    logger::Filter::parse(&args.log)
+        .map_err(Failure::user)?
+        .install();
     if let Some(path) = &args.report {
         // Better to know now than after the run.
-        std::fs::write(path, "").map_err(|e| Failure::user(format!("--report {}: {e}", path.display())))?;
+        std::fs::write(path, "")
+            .map_err(|e| Failure::user(format!("--report {}: {e}", path.display())))?;
     }
     let plan = plan(args)?;
-    let wants_check = plan.config.append.split_whitespace().any(|w| w == "viommu.check=disk");
+    let wants_check = plan
+        .config
+        .append
+        .split_whitespace()
+        .any(|w| w == "viommu.check=disk");
     let checked = plan.checked.as_ref().filter(|_| wants_check);
     let expected = match checked {
         Some((path, _)) => Some(check::expect(path).map_err(|e| {
-            Failure::user(format!("disk {}: {e}; the check of viommu.check=disk needs an image of at least 40 MiB", path.display()))
+            Failure::user(format!(
+                "disk {}: {e}; the check of viommu.check=disk needs an image of at least 40 MiB",
+                path.display()
+            ))
         })?),
         None => None,
     };
@@ -94,12 +105,18 @@ pub fn plan(args: &BootArgs) -> Result<Plan, Failure> {
     };
     let (disks, image) = if args.disk.is_empty() && wants_disk(args, own_guest) {
         let image = default_image()?;
-        let disk = DiskArg { path: image.path().to_owned(), read_only: false, snapshot: false };
+        let disk = DiskArg {
+            path: image.path().to_owned(),
+            read_only: false,
+            snapshot: false,
+        };
         (vec![disk], Some(image))
     } else {
         (args.disk.clone(), None)
     };
-    let checked = disks.first().map(|d| (d.path.clone(), !d.read_only && !d.snapshot));
+    let checked = disks
+        .first()
+        .map(|d| (d.path.clone(), !d.read_only && !d.snapshot));
     let config = MachineConfig {
         memory: args.memory,
         cpus: args.cpus,
@@ -108,12 +125,23 @@ pub fn plan(args: &BootArgs) -> Result<Plan, Failure> {
         bios,
         append,
         devices: devices(&args.device, &disks)?,
-        features: Features { multi_tce: !args.no_multitce, ddw: !args.no_ddw },
+        features: Features {
+            multi_tce: !args.no_multitce,
+            ddw: !args.no_ddw,
+        },
         until: args.until.clone(),
         max_instructions: args.max_instructions,
-        on_reboot: if args.reboot { OnReboot::Restart } else { OnReboot::End },
+        on_reboot: if args.reboot {
+            OnReboot::Restart
+        } else {
+            OnReboot::End
+        },
     };
-    Ok(Plan { config, checked, _image: image })
+    Ok(Plan {
+        config,
+        checked,
+        _image: image,
+    })
 }
 
 /// Kernel and initial RAM disk: those given, or those of a guest.
@@ -123,7 +151,10 @@ fn images(args: &BootArgs) -> Result<(Option<PathBuf>, Option<PathBuf>), Failure
     }
     let name = args.guest.as_deref().unwrap_or(DEFAULT_GUEST);
     let guest = catalogue::fetch(name, &mut guest::progress_bar()).map_err(Failure::user)?;
-    Ok((Some(guest.kernel), Some(args.initrd.clone().unwrap_or(guest.initrd))))
+    Ok((
+        Some(guest.kernel),
+        Some(args.initrd.clone().unwrap_or(guest.initrd)),
+    ))
 }
 
 /// The default image is made where a disk is missing: for an own guest, or for a block device without one.
@@ -133,8 +164,16 @@ fn wants_disk(args: &BootArgs, own_guest: bool) -> bool {
 }
 
 fn default_image() -> Result<tempfile::NamedTempFile, Failure> {
-    let error = |e| Failure::user(format!("no room for a 64 MiB disk image in the folder for temporary files: {e}"));
-    let mut image = tempfile::Builder::new().prefix("viommu-").suffix(".img").tempfile().map_err(error)?;
+    let error = |e| {
+        Failure::user(format!(
+            "no room for a 64 MiB disk image in the folder for temporary files: {e}"
+        ))
+    };
+    let mut image = tempfile::Builder::new()
+        .prefix("viommu-")
+        .suffix(".img")
+        .tempfile()
+        .map_err(error)?;
     disk::write_default(image.as_file_mut()).map_err(error)?;
     Ok(image)
 }
@@ -151,7 +190,11 @@ fn devices(devices: &[DeviceArg], disks: &[DiskArg]) -> Result<Vec<DeviceConfig>
     });
     let mut out = Vec::new();
     for device in devices {
-        let missing = || Failure::user(format!("a block device has no disk: give --disk for each ({device:?})"));
+        let missing = || {
+            Failure::user(format!(
+                "a block device has no disk: give --disk for each ({device:?})"
+            ))
+        };
         out.push(match device {
             DeviceArg::Nvme(n) => {
                 let own: Vec<_> = disks.by_ref().take(*n as usize).collect();
@@ -180,7 +223,10 @@ fn run(args: &BootArgs, config: &MachineConfig) -> Result<(Report, End, String),
         let end = machine.run(&mut session);
         let mut report = machine.report(&end);
         report.host.phase_seconds = std::mem::take(&mut session.phase_seconds);
-        report.host.phase_seconds.resize(report.phases.len(), session.started.elapsed().as_secs_f64());
+        report
+            .host
+            .phase_seconds
+            .resize(report.phases.len(), session.started.elapsed().as_secs_f64());
         log.push_str(machine.platform().console.log());
         if end != End::Reboot || config.on_reboot == OnReboot::End {
             return Ok((report, end, log));
@@ -207,15 +253,25 @@ struct Session {
 
 impl Session {
     fn open(args: &BootArgs) -> Result<Session, Failure> {
-        let terminal = if args.interactive { Some(Terminal::open()?) } else { None };
+        let terminal = if args.interactive {
+            Some(Terminal::open()?)
+        } else {
+            None
+        };
         let status = Status::new(terminal.is_none());
-        Ok(Session { terminal, status, started: Instant::now(), phase_seconds: Vec::new() })
+        Ok(Session {
+            terminal,
+            status,
+            started: Instant::now(),
+            phase_seconds: Vec::new(),
+        })
     }
 }
 
 impl Host for Session {
     fn poll(&mut self, moment: Moment<'_>, room: usize) -> HostInput {
-        self.phase_seconds.resize(moment.phases, self.started.elapsed().as_secs_f64());
+        self.phase_seconds
+            .resize(moment.phases, self.started.elapsed().as_secs_f64());
         if !moment.console.is_empty() {
             self.status.suspend(|| {
                 let mut out = std::io::stdout().lock();
@@ -223,11 +279,15 @@ impl Host for Session {
                 let _ = out.write_all(moment.console).and_then(|()| out.flush());
             });
         }
-        self.status.update(moment.now_ns, moment.instructions, moment.last_line);
+        self.status
+            .update(moment.now_ns, moment.instructions, moment.last_line);
         match &mut self.terminal {
             Some(terminal) => {
                 let input = terminal.poll(room);
-                HostInput { bytes: input.bytes, quit: input.quit }
+                HostInput {
+                    bytes: input.bytes,
+                    quit: input.quit,
+                }
             }
             None => HostInput::default(),
         }
@@ -250,7 +310,11 @@ pub fn without_guest(args: &BootArgs) -> BootArgs {
     let mut args = args.clone();
     if args.kernel.is_none() && args.bios.is_none() {
         args.append.get_or_insert_with(|| DEFAULT_APPEND.to_owned());
-        args.device = if args.device.is_empty() { vec![DeviceArg::Nvme(1)] } else { args.device };
+        args.device = if args.device.is_empty() {
+            vec![DeviceArg::Nvme(1)]
+        } else {
+            args.device
+        };
         args.bios = Some(PathBuf::from("/dev/null"));
     }
     args

@@ -23,7 +23,10 @@ pub struct Expected {
 /// # Errors
 /// Those of the file; it must have 40 MiB.
 pub fn expect(disk: &Path) -> std::io::Result<Expected> {
-    Ok(Expected { read: sha256(disk, READ)?, reread: sha256(disk, COPY_FROM)? })
+    Ok(Expected {
+        read: sha256(disk, READ)?,
+        reread: sha256(disk, COPY_FROM)?,
+    })
 }
 
 /// Compares the guest's lines with the host's hashes; `written` is the image if the guest's writes must be in it.
@@ -35,9 +38,21 @@ pub fn disk(log: &str, expected: &Expected, written: Option<&Path>) -> Vec<Check
     if let Some(path) = written {
         let name = "written bytes in the image".to_owned();
         checks.push(match sha256(path, COPY_TO) {
-            Ok(hash) if hash == expected.reread => Check { name, ok: true, detail: format!("sha256 {hash}") },
-            Ok(hash) => Check { name, ok: false, detail: format!("sha256 {hash}, expected {}", expected.reread) },
-            Err(e) => Check { name, ok: false, detail: e.to_string() },
+            Ok(hash) if hash == expected.reread => Check {
+                name,
+                ok: true,
+                detail: format!("sha256 {hash}"),
+            },
+            Ok(hash) => Check {
+                name,
+                ok: false,
+                detail: format!("sha256 {hash}, expected {}", expected.reread),
+            },
+            Err(e) => Check {
+                name,
+                ok: false,
+                detail: e.to_string(),
+            },
         });
     }
     checks
@@ -51,32 +66,54 @@ fn line(log: &str, what: &str, bytes: &str, expected: &str) -> Check {
     });
     let name = format!("guest's {what} of the disk");
     match found {
-        Some((device, n, hash)) if n == bytes && hash == expected => {
-            Check { name, ok: true, detail: format!("{device}, {n} bytes, sha256 {hash} as on the host") }
-        }
-        Some((device, n, hash)) => {
-            Check { name, ok: false, detail: format!("{device}, {n} bytes, sha256 {hash}; the host has {bytes} bytes, {expected}") }
-        }
-        None => Check { name, ok: false, detail: "the guest did not report it".into() },
+        Some((device, n, hash)) if n == bytes && hash == expected => Check {
+            name,
+            ok: true,
+            detail: format!("{device}, {n} bytes, sha256 {hash} as on the host"),
+        },
+        Some((device, n, hash)) => Check {
+            name,
+            ok: false,
+            detail: format!(
+                "{device}, {n} bytes, sha256 {hash}; the host has {bytes} bytes, {expected}"
+            ),
+        },
+        None => Check {
+            name,
+            ok: false,
+            detail: "the guest did not report it".into(),
+        },
     }
 }
 
 /// The kernel's own line about a created window.
 pub fn window(log: &str) -> Check {
-    let created = log.lines().find(|l| l.contains("ibm,create-pe-dma-window") && l.contains("returned 0"));
+    let created = log
+        .lines()
+        .find(|l| l.contains("ibm,create-pe-dma-window") && l.contains("returned 0"));
     Check {
         name: "kernel created a DMA window".into(),
         ok: created.is_some(),
-        detail: created.unwrap_or("no line \"ibm,create-pe-dma-window ... returned 0\"").trim().to_owned(),
+        detail: created
+            .unwrap_or("no line \"ibm,create-pe-dma-window ... returned 0\"")
+            .trim()
+            .to_owned(),
     }
 }
 
 /// Words that no good kernel log has.
 pub fn sane_log(log: &str) -> Check {
-    let bad = log.lines().find(|l| ["BUG", "WARNING", "Oops", "Unexpected", "Kernel panic"].iter().any(|w| l.contains(w)));
+    let bad = log.lines().find(|l| {
+        ["BUG", "WARNING", "Oops", "Unexpected", "Kernel panic"]
+            .iter()
+            .any(|w| l.contains(w))
+    });
     Check {
         name: "kernel log without complaints".into(),
         ok: bad.is_none(),
-        detail: bad.unwrap_or("no BUG, WARNING, Oops, Unexpected or panic").trim().to_owned(),
+        detail: bad
+            .unwrap_or("no BUG, WARNING, Oops, Unexpected or panic")
+            .trim()
+            .to_owned(),
     }
 }

@@ -11,12 +11,17 @@ use crate::guest::{self, catalogue};
 pub fn run(action: &GuestAction) -> Result<(), Failure> {
     match action {
         GuestAction::Fetch { name } => {
-            let guest = catalogue::fetch(name, &mut guest::progress_bar()).map_err(Failure::user)?;
+            let guest =
+                catalogue::fetch(name, &mut guest::progress_bar()).map_err(Failure::user)?;
             println!("{}\n{}", guest.kernel.display(), guest.initrd.display());
         }
         GuestAction::List => {
             for entry in catalogue::list() {
-                let here = if catalogue::cached(entry.name).is_ok() { "fetched" } else { "" };
+                let here = if catalogue::cached(entry.name).is_ok() {
+                    "fetched"
+                } else {
+                    ""
+                };
                 println!("{:<18} {:<52} {here}", entry.name, entry.about);
             }
         }
@@ -33,6 +38,8 @@ pub fn run(action: &GuestAction) -> Result<(), Failure> {
 /// # Errors
 /// The self-test failed.
 pub fn selftest(args: &SelftestArgs) -> Result<(), Failure> {
-    logger::Filter::parse(&args.log).map_err(Failure::user)?.install();
+    logger::Filter::parse(&args.log)
+        .map_err(Failure::user)?
+        .install();
     crate::selftest::run(|line| println!("{line}")).map_err(Failure::run)
 }

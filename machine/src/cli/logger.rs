@@ -18,10 +18,14 @@ impl Filter {
     /// What is wrong, in words.
     pub fn parse(text: &str) -> Result<Filter, String> {
         let level = |word: &str| {
-            word.parse::<LevelFilter>()
-                .map_err(|_| format!("unknown log level '{word}' (use off, error, warn, info, debug or trace)"))
+            word.parse::<LevelFilter>().map_err(|_| {
+                format!("unknown log level '{word}' (use off, error, warn, info, debug or trace)")
+            })
         };
-        let mut filter = Filter { default: LevelFilter::Warn, modules: Vec::new() };
+        let mut filter = Filter {
+            default: LevelFilter::Warn,
+            modules: Vec::new(),
+        };
         for part in text.split(',').filter(|p| !p.is_empty()) {
             match part.split_once('=') {
                 Some((module, word)) => filter.modules.push((module.to_owned(), level(word)?)),
@@ -32,12 +36,22 @@ impl Filter {
     }
 
     fn level(&self, target: &str) -> LevelFilter {
-        let matching = self.modules.iter().filter(|(m, _)| target.contains(m.as_str()));
-        matching.max_by_key(|(m, _)| m.len()).map_or(self.default, |(_, level)| *level)
+        let matching = self
+            .modules
+            .iter()
+            .filter(|(m, _)| target.contains(m.as_str()));
+        matching
+            .max_by_key(|(m, _)| m.len())
+            .map_or(self.default, |(_, level)| *level)
     }
 
     fn highest(&self) -> LevelFilter {
-        self.modules.iter().map(|m| m.1).chain([self.default]).max().unwrap_or(LevelFilter::Off)
+        self.modules
+            .iter()
+            .map(|m| m.1)
+            .chain([self.default])
+            .max()
+            .unwrap_or(LevelFilter::Off)
     }
 
     /// Makes it the logger of this process. A second call changes nothing.
@@ -57,7 +71,13 @@ impl Log for Filter {
     fn log(&self, record: &Record<'_>) {
         if self.enabled(record.metadata()) {
             // Nobody can be told when standard error is gone.
-            let _ = writeln!(std::io::stderr(), "[{} {}] {}\r", record.level(), record.target(), record.args());
+            let _ = writeln!(
+                std::io::stderr(),
+                "[{} {}] {}\r",
+                record.level(),
+                record.target(),
+                record.args()
+            );
         }
     }
 

@@ -60,12 +60,21 @@ pub fn main() -> ExitCode {
 
 fn run(args: Args) -> Result<(), Failure> {
     match args.command {
-        Command::Boot { platform: Platform::Pseries(boot) } => boot::boot(&boot),
-        Command::Dt { platform: Platform::Pseries(boot) } => dt::print(&boot),
+        Command::Boot {
+            platform: Platform::Pseries(boot),
+        } => boot::boot(&boot),
+        Command::Dt {
+            platform: Platform::Pseries(boot),
+        } => dt::print(&boot),
         Command::Guest { action } => guests::run(&action),
         Command::Selftest(selftest) => guests::selftest(&selftest),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Args::command(), "viommu", &mut std::io::stdout());
+            clap_complete::generate(
+                shell,
+                &mut Args::command(),
+                "viommu",
+                &mut std::io::stdout(),
+            );
             Ok(())
         }
     }

@@ -11,7 +11,8 @@ pub fn emit(report: &Report, json: Option<&std::path::Path>) -> Result<(), Failu
     print!("\n{}", text::render(report));
     if let Some(path) = json {
         let text = report.to_json().map_err(Failure::run)?;
-        std::fs::write(path, text + "\n").map_err(|e| Failure::run(format!("report {}: {e}", path.display())))?;
+        std::fs::write(path, text + "\n")
+            .map_err(|e| Failure::run(format!("report {}: {e}", path.display())))?;
     }
     Ok(())
 }

@@ -27,7 +27,11 @@ impl Status {
             }
             bar
         });
-        Status { bar, last: Instant::now(), instructions: 0 }
+        Status {
+            bar,
+            last: Instant::now(),
+            instructions: 0,
+        }
     }
 
     /// Shows virtual time, instructions, speed and the last console line, at most four times a second.
@@ -37,9 +41,14 @@ impl Status {
         if passed < EVERY {
             return;
         }
-        let mips = (instructions.saturating_sub(self.instructions)) as f64 / passed.as_secs_f64() / 1e6;
+        let mips =
+            (instructions.saturating_sub(self.instructions)) as f64 / passed.as_secs_f64() / 1e6;
         let line: String = line.chars().filter(|c| !c.is_control()).take(100).collect();
-        bar.set_message(format!("{}  {} instructions  {mips:.0} MIPS  {line}", seconds(now_ns), grouped(instructions)));
+        bar.set_message(format!(
+            "{}  {} instructions  {mips:.0} MIPS  {line}",
+            seconds(now_ns),
+            grouped(instructions)
+        ));
         (self.last, self.instructions) = (Instant::now(), instructions);
     }
 

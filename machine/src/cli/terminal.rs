@@ -49,9 +49,12 @@ impl Terminal {
     /// Standard input is no terminal, or it refuses raw mode.
     pub fn open() -> Result<Terminal, Failure> {
         if !std::io::stdin().is_terminal() {
-            return Err(Failure::user("--interactive needs a terminal as standard input"));
+            return Err(Failure::user(
+                "--interactive needs a terminal as standard input",
+            ));
         }
-        crossterm::terminal::enable_raw_mode().map_err(|e| Failure::user(format!("the terminal refuses raw mode: {e}")))?;
+        crossterm::terminal::enable_raw_mode()
+            .map_err(|e| Failure::user(format!("the terminal refuses raw mode: {e}")))?;
         let (to, input) = sync_channel(4096);
         // The thread ends with the process: a read of a terminal cannot be called off.
         std::thread::spawn(move || {
@@ -62,7 +65,11 @@ impl Terminal {
                 }
             }
         });
-        Ok(Terminal { input, escape: Escape::default(), early: Input::default() })
+        Ok(Terminal {
+            input,
+            escape: Escape::default(),
+            early: Input::default(),
+        })
     }
 
     /// Waits until something is typed, but not longer than `time`.
@@ -79,7 +86,9 @@ impl Terminal {
     pub fn poll(&mut self, room: usize) -> Input {
         let mut input = std::mem::take(&mut self.early);
         while input.bytes.len() + 1 < room.max(2) && !input.quit {
-            let Ok(byte) = self.input.try_recv() else { break };
+            let Ok(byte) = self.input.try_recv() else {
+                break;
+            };
             self.escape.feed(byte, &mut input);
         }
         input

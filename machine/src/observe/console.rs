@@ -41,7 +41,10 @@ pub struct Console {
 impl Console {
     /// A console that looks for `until`.
     pub fn new(until: Option<String>) -> Self {
-        Console { until, ..Console::default() }
+        Console {
+            until,
+            ..Console::default()
+        }
     }
 
     /// The guest wrote `bytes` at `now_ns`, after `instructions`.
@@ -70,7 +73,10 @@ impl Console {
                 self.phase(name, now_ns, instructions);
             }
         }
-        self.until_seen |= self.until.as_ref().is_some_and(|u| line.contains(u.as_str()));
+        self.until_seen |= self
+            .until
+            .as_ref()
+            .is_some_and(|u| line.contains(u.as_str()));
         if self.log.len() + line.len() < LOG_MAX {
             self.log.push_str(line);
             self.log.push('\n');
@@ -82,7 +88,11 @@ impl Console {
 
     /// Notes a landmark that the console does not show.
     pub fn phase(&mut self, name: &str, at_ns: u64, instructions: u64) {
-        self.phases.push(Phase { name: name.to_owned(), at_ns, instructions });
+        self.phases.push(Phase {
+            name: name.to_owned(),
+            at_ns,
+            instructions,
+        });
     }
 
     /// Bytes written since the last call, for the terminal.

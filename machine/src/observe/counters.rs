@@ -32,7 +32,11 @@ const MOST_KINDS: usize = 512;
 impl Counters {
     /// A hypercall ended with `status`.
     pub fn hypercall(&mut self, nr: u64, status: i64) {
-        let nr = if self.hypercalls.len() < MOST_KINDS || self.hypercalls.contains_key(&nr) { nr } else { u64::MAX };
+        let nr = if self.hypercalls.len() < MOST_KINDS || self.hypercalls.contains_key(&nr) {
+            nr
+        } else {
+            u64::MAX
+        };
         self.hypercalls.entry(nr).or_default().count(status);
     }
 
@@ -47,8 +51,13 @@ impl Counters {
 
     /// Hypercalls by name (`0x...` for an unknown number).
     pub fn hypercalls_by_name(&self) -> BTreeMap<String, Calls> {
-        let name = |nr: u64| viommu_devices::spapr::hcall::name(nr).map_or_else(|| format!("{nr:#x}"), str::to_owned);
-        self.hypercalls.iter().map(|(&nr, &calls)| (name(nr), calls)).collect()
+        let name = |nr: u64| {
+            viommu_devices::spapr::hcall::name(nr).map_or_else(|| format!("{nr:#x}"), str::to_owned)
+        };
+        self.hypercalls
+            .iter()
+            .map(|(&nr, &calls)| (name(nr), calls))
+            .collect()
     }
 
     /// RTAS calls by name.

@@ -39,10 +39,15 @@ pub struct Function {
 /// # Errors
 /// [`ConfigError::Memory`], [`ConfigError::HostMemory`].
 pub fn ram(memory: u64) -> Result<GuestRam, ConfigError> {
-    if !memory.is_multiple_of(map::MEMORY_STEP) || !(map::MEMORY_MIN..=map::MEMORY_MAX).contains(&memory) {
+    if !memory.is_multiple_of(map::MEMORY_STEP)
+        || !(map::MEMORY_MIN..=map::MEMORY_MAX).contains(&memory)
+    {
         return Err(ConfigError::Memory(memory));
     }
-    let host = |reason: String| ConfigError::HostMemory { bytes: memory, reason };
+    let host = |reason: String| ConfigError::HostMemory {
+        bytes: memory,
+        reason,
+    };
     let size = usize::try_from(memory).map_err(|e| host(e.to_string()))?;
     GuestRam::from_ranges(&[(GuestAddress(0), size)]).map_err(|e| host(e.to_string()))
 }
@@ -82,7 +87,11 @@ pub fn bridge(
     ram: &GuestRam,
     iommu: &SpaprIommu,
 ) -> Result<(Phb, Vec<Function>), ConfigError> {
-    let window = |(gpa, pci, size)| Window { gpa: Gpa(gpa), pci, size };
+    let window = |(gpa, pci, size)| Window {
+        gpa: Gpa(gpa),
+        pci,
+        size,
+    };
     let mut phb = Phb::new(PhbConfig {
         index: 0,
         buid: map::PHB_BUID,
@@ -99,9 +108,16 @@ pub fn bridge(
     let translator = Arc::new(iommu.for_phb(map::PHB_BUID));
     let mut functions = Vec::new();
     for (slot, device) in (1_u8..).zip(&config.devices) {
-        let port = DmaPort::new(SourceId(u16::from(slot) << 3), translator.clone(), ram.clone());
+        let port = DmaPort::new(
+            SourceId(u16::from(slot) << 3),
+            translator.clone(),
+            ram.clone(),
+        );
         let device = make(device, slot, port.clone())?;
-        functions.push(Function { name: device.name().to_owned(), port });
+        functions.push(Function {
+            name: device.name().to_owned(),
+            port,
+        });
         phb.add_device(slot << 3, device);
     }
     Ok((phb, functions))
@@ -111,7 +127,12 @@ fn make(config: &DeviceConfig, slot: u8, port: DmaPort) -> Result<Box<dyn PciDev
     Ok(match config {
         DeviceConfig::Nvme(disks) => {
             let disks = disks.iter().map(open).collect::<Result<Vec<_>, _>>()?;
-            Box::new(NvmeController::new(&format!("nvme{slot}"), port, disks, &format!("VIOMMU-{slot:04}")))
+            Box::new(NvmeController::new(
+                &format!("nvme{slot}"),
+                port,
+                disks,
+                &format!("VIOMMU-{slot:04}"),
+            ))
         }
         DeviceConfig::VirtioBlk(disk) => {
             let block = VirtioBlock::new(open(disk)?, &format!("VIOMMU-{slot:04}"));
@@ -152,7 +173,11 @@ pub fn describe(functions: Vec<FunctionInfo>) -> Vec<FunctionDescription> {
                 .into_iter()
                 .map(|b| BarDescription {
                     index: b.index,
-                    space: if b.is_64bit { BarSpace::Memory64 } else { BarSpace::Memory32 },
+                    space: if b.is_64bit {
+                        BarSpace::Memory64
+                    } else {
+                        BarSpace::Memory32
+                    },
                     prefetchable: b.prefetchable,
                     size: b.size,
                 })

@@ -60,7 +60,10 @@ pub struct Features {
 
 impl Default for Features {
     fn default() -> Self {
-        Features { multi_tce: true, ddw: true }
+        Features {
+            multi_tce: true,
+            ddw: true,
+        }
     }
 }
 
@@ -113,7 +116,9 @@ pub enum ConfigError {
     #[error("memory of {0:#x} bytes: it must be a multiple of 16M, at least 64M and at most 1T")]
     Memory(u64),
     /// The host does not give the RAM.
-    #[error("the host does not give {bytes} bytes of memory for the guest ({reason}); ask for less with --memory")]
+    #[error(
+        "the host does not give {bytes} bytes of memory for the guest ({reason}); ask for less with --memory"
+    )]
     HostMemory {
         /// How much was asked for.
         bytes: u64,
@@ -130,7 +135,9 @@ pub enum ConfigError {
     #[error("kernel: {0}")]
     Kernel(#[from] super::elf::ElfError),
     /// Something does not fit into RAM.
-    #[error("the {what} ({need:#x} bytes) does not fit into the {room:#x} bytes of memory free for it; give more with --memory")]
+    #[error(
+        "the {what} ({need:#x} bytes) does not fit into the {room:#x} bytes of memory free for it; give more with --memory"
+    )]
     DoesNotFit {
         /// What it is.
         what: &'static str,
@@ -184,7 +191,10 @@ pub enum End {
 impl End {
     /// True for an end that counts as success: the guest, the pattern or the user ended it.
     pub fn is_orderly(&self) -> bool {
-        matches!(self, End::PowerOff | End::Reboot | End::Until(_) | End::UserQuit)
+        matches!(
+            self,
+            End::PowerOff | End::Reboot | End::Until(_) | End::UserQuit
+        )
     }
 }
 
@@ -195,8 +205,12 @@ impl std::fmt::Display for End {
             End::Reboot => f.write_str("the guest asked for a reboot"),
             End::Panic(words) => write!(f, "the guest panicked: {words}"),
             End::Until(pattern) => write!(f, "the console showed \"{pattern}\""),
-            End::MaxInstructions => f.write_str("the instructions of --max-instructions are used up"),
-            End::Deadlock => f.write_str("every vCPU waits and no event is due: nothing would ever happen again"),
+            End::MaxInstructions => {
+                f.write_str("the instructions of --max-instructions are used up")
+            }
+            End::Deadlock => {
+                f.write_str("every vCPU waits and no event is due: nothing would ever happen again")
+            }
             End::CpuStopped { cpu, reason } => write!(f, "vCPU {cpu} cannot go on: {reason}"),
             End::UserQuit => f.write_str("left by the user"),
         }

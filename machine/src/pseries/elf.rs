@@ -13,7 +13,9 @@ pub enum Order {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ElfError {
     /// An x86 boot image.
-    #[error("this is an x86 boot image (bzImage), not a ppc64 kernel; give an ELF64 vmlinux for ppc64 or ppc64le")]
+    #[error(
+        "this is an x86 boot image (bzImage), not a ppc64 kernel; give an ELF64 vmlinux for ppc64 or ppc64le"
+    )]
     BzImage,
     /// Compressed.
     #[error("the file is compressed ({0}); unpack it first")]
@@ -115,7 +117,11 @@ pub fn parse(bytes: &[u8]) -> Result<Image, ElfError> {
         return Err(not_elf(bytes));
     }
     if bytes.len() < 64 {
-        return Err(ElfError::Truncated { what: "the ELF header", need: 64, have });
+        return Err(ElfError::Truncated {
+            what: "the ELF header",
+            need: 64,
+            have,
+        });
     }
     let order = match (bytes[4], bytes[5], bytes[6]) {
         (2, 1, 1) => Order::Little,
@@ -134,9 +140,15 @@ pub fn parse(bytes: &[u8]) -> Result<Image, ElfError> {
     if phnum == 0 || phentsize < 56 {
         return Err(ElfError::Damaged("no program headers"));
     }
-    let headers_end = phoff.checked_add(phentsize * phnum).ok_or(ElfError::Damaged("program headers out of range"))?;
+    let headers_end = phoff
+        .checked_add(phentsize * phnum)
+        .ok_or(ElfError::Damaged("program headers out of range"))?;
     if headers_end > have {
-        return Err(ElfError::Truncated { what: "the program header table", need: headers_end, have });
+        return Err(ElfError::Truncated {
+            what: "the program header table",
+            need: headers_end,
+            have,
+        });
     }
     let mut loads = Vec::new();
     for i in 0..phnum {
@@ -156,33 +168,69 @@ fn load(r: &Reader<'_>, at: usize) -> Result<Load, ElfError> {
     let (file_offset, vaddr, paddr) = (r.u64(at + 8), r.u64(at + 16), r.u64(at + 24));
     let (file_size, memory_size) = (r.u64(at + 32), r.u64(at + 40));
     if file_size > memory_size {
-        return Err(ElfError::Damaged("a segment is larger in the file than in memory"));
+        return Err(ElfError::Damaged(
+            "a segment is larger in the file than in memory",
+        ));
     }
-    let end = file_offset.checked_add(file_size).ok_or(ElfError::Damaged("a segment is out of range"))?;
+    let end = file_offset
+        .checked_add(file_size)
+        .ok_or(ElfError::Damaged("a segment is out of range"))?;
     if end > have {
-        return Err(ElfError::Truncated { what: "a segment", need: end, have });
+        return Err(ElfError::Truncated {
+            what: "a segment",
+            need: end,
+            have,
+        });
     }
     let real = paddr & REAL;
     if real.checked_add(memory_size).is_none_or(|end| end > REAL) {
         return Err(ElfError::Damaged("a segment is out of range"));
     }
-    let segment = Segment { offset: real, file_offset: file_offset as usize, file_size: file_size as usize, memory_size };
+    let segment = Segment {
+        offset: real,
+        file_offset: file_offset as usize,
+        file_size: file_size as usize,
+        memory_size,
+    };
     Ok((segment, vaddr, real))
 }
 
 fn image(r: &Reader<'_>, loads: Vec<Load>) -> Result<Image, ElfError> {
-    let linked_at = loads.iter().map(|l| l.2).min().ok_or(ElfError::Damaged("nothing to load"))?;
-    let size = loads.iter().map(|l| l.2 + l.0.memory_size).max().unwrap_or(linked_at) - linked_at;
+    let linked_at = loads
+        .iter()
+        .map(|l| l.2)
+        .min()
+        .ok_or(ElfError::Damaged("nothing to load"))?;
+    let size = loads
+        .iter()
+        .map(|l| l.2 + l.0.memory_size)
+        .max()
+        .unwrap_or(linked_at)
+        - linked_at;
     let e_entry = r.u64(24);
     let entry = loads
         .iter()
         .find_map(|&(s, vaddr, real)| {
-            let inside = e_entry.checked_sub(vaddr).or_else(|| (e_entry & REAL).checked_sub(real))?;
+            let inside = e_entry
+                .checked_sub(vaddr)
+                .or_else(|| (e_entry & REAL).checked_sub(real))?;
             (inside < s.memory_size).then_some(real - linked_at + inside)
         })
         .ok_or(ElfError::Damaged("the entry point lies in no segment"))?;
-    let segments = loads.into_iter().map(|(s, _, real)| Segment { offset: real - linked_at, ..s }).collect();
-    Ok(Image { order: r.order, linked_at, entry, size, segments })
+    let segments = loads
+        .into_iter()
+        .map(|(s, _, real)| Segment {
+            offset: real - linked_at,
+            ..s
+        })
+        .collect();
+    Ok(Image {
+        order: r.order,
+        linked_at,
+        entry,
+        size,
+        segments,
+    })
 }
 
 fn not_elf(bytes: &[u8]) -> ElfError {
@@ -191,7 +239,11 @@ fn not_elf(bytes: &[u8]) -> ElfError {
         [0x1f, 0x8b, ..] => ElfError::Compressed("gzip"),
         [0xfd, b'7', b'z', b'X', b'Z', ..] => ElfError::Compressed("xz"),
         [0x28, 0xb5, 0x2f, 0xfd, ..] => ElfError::Compressed("zstd"),
-        b if b"\x7fELF".starts_with(b) => ElfError::Truncated { what: "the ELF header", need: 64, have: b.len() as u64 },
+        b if b"\x7fELF".starts_with(b) => ElfError::Truncated {
+            what: "the ELF header",
+            need: 64,
+            have: b.len() as u64,
+        },
         _ => ElfError::NotElf,
     }
 }

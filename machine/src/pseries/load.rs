@@ -1,7 +1,7 @@
 //! Puts kernel, initial RAM disk and firmware into RAM.
 
-use vm_memory::{Bytes, GuestAddress};
 use viommu_devices::memory::GuestRam;
+use vm_memory::{Bytes, GuestAddress};
 
 use super::config::{ConfigError, MachineConfig};
 use super::elf;
@@ -23,7 +23,13 @@ pub struct Layout {
 }
 
 /// RTAS as a guest calls it: moves the argument block's address to r4, H_RTAS to r3, makes the hypercall and returns.
-pub const RTAS_BLOB: [u32; 5] = [0x7c64_1b78, 0x3c60_0000, 0x6063_f000, 0x4400_0022, 0x4e80_0020];
+pub const RTAS_BLOB: [u32; 5] = [
+    0x7c64_1b78,
+    0x3c60_0000,
+    0x6063_f000,
+    0x4400_0022,
+    0x4e80_0020,
+];
 
 /// Loads images into `ram` and plans the rest. The device tree itself is written later, at [`Layout::dtb`].
 ///
@@ -33,7 +39,11 @@ pub fn load(ram: &GuestRam, config: &MachineConfig) -> Result<Layout, ConfigErro
     let top = config.memory.min(map::FIRMWARE_TOP);
     let dtb = top - map::DTB_ROOM;
     let rtas = dtb - map::RTAS_ROOM;
-    let mut layout = Layout { rtas, dtb, ..Layout::default() };
+    let mut layout = Layout {
+        rtas,
+        dtb,
+        ..Layout::default()
+    };
     let mut free = 0;
     if let Some(bios) = &config.bios {
         fits("firmware image", bios.len() as u64, rtas)?;
@@ -43,13 +53,23 @@ pub fn load(ram: &GuestRam, config: &MachineConfig) -> Result<Layout, ConfigErro
     }
     if let Some(kernel) = &config.kernel {
         let image = elf::parse(kernel)?;
-        let base = if config.bios.is_some() { map::KERNEL_UNDER_BIOS } else { image.linked_at };
+        let base = if config.bios.is_some() {
+            map::KERNEL_UNDER_BIOS
+        } else {
+            image.linked_at
+        };
         if base < free {
-            return Err(ConfigError::DoesNotFit { what: "firmware image", need: free, room: base });
+            return Err(ConfigError::DoesNotFit {
+                what: "firmware image",
+                need: free,
+                room: base,
+            });
         }
         fits("kernel", image.size, rtas.saturating_sub(base))?;
         for s in &image.segments {
-            let bytes = kernel.get(s.file_offset..s.file_offset + s.file_size).unwrap_or_default();
+            let bytes = kernel
+                .get(s.file_offset..s.file_offset + s.file_size)
+                .unwrap_or_default();
             write(ram, base + s.offset, bytes, "kernel", rtas)?;
         }
         layout.kernel_base = base;
@@ -82,9 +102,24 @@ pub fn write_dtb(ram: &GuestRam, layout: &Layout, dtb: &[u8]) -> Result<(), Conf
 }
 
 fn fits(what: &'static str, need: u64, room: u64) -> Result<(), ConfigError> {
-    if need > room { Err(ConfigError::DoesNotFit { what, need, room }) } else { Ok(()) }
+    if need > room {
+        Err(ConfigError::DoesNotFit { what, need, room })
+    } else {
+        Ok(())
+    }
 }
 
-fn write(ram: &GuestRam, at: u64, bytes: &[u8], what: &'static str, room: u64) -> Result<(), ConfigError> {
-    ram.write_slice(bytes, GuestAddress(at)).map_err(|_| ConfigError::DoesNotFit { what, need: bytes.len() as u64, room })
+fn write(
+    ram: &GuestRam,
+    at: u64,
+    bytes: &[u8],
+    what: &'static str,
+    room: u64,
+) -> Result<(), ConfigError> {
+    ram.write_slice(bytes, GuestAddress(at))
+        .map_err(|_| ConfigError::DoesNotFit {
+            what,
+            need: bytes.len() as u64,
+            room,
+        })
 }

@@ -71,14 +71,23 @@ impl Machine {
         };
         let shared = Shared::new(&platform.ram);
         let cpus = (0..config.cpus).map(Cpu::new).collect();
-        let mut machine = Machine { config, cpus, shared, platform, dtb };
+        let mut machine = Machine {
+            config,
+            cpus,
+            shared,
+            platform,
+            dtb,
+        };
         machine.start(&layout);
         Ok(machine)
     }
 
     /// r3 is the device tree, r4 the kernel, r5 zero: no Open Firmware.
     fn start(&mut self, layout: &Layout) {
-        let (Some(cpu), Some(vcpu)) = (self.cpus.first_mut(), self.platform.vcpus.first_mut()) else { return };
+        let (Some(cpu), Some(vcpu)) = (self.cpus.first_mut(), self.platform.vcpus.first_mut())
+        else {
+            return;
+        };
         self.platform.partition.start(cpu, layout.entry);
         cpu.set_gpr(3, layout.dtb);
         cpu.set_gpr(4, layout.kernel_base);
@@ -114,11 +123,20 @@ impl Machine {
             if let Some(end) = self.over() {
                 self.platform.drain_console();
                 self.poll(host);
-                self.platform.console.phase("end", self.platform.clock.now_ns(), self.platform.counters.instructions);
+                self.platform.console.phase(
+                    "end",
+                    self.platform.clock.now_ns(),
+                    self.platform.counters.instructions,
+                );
                 return end;
             }
             self.wake();
-            if self.platform.vcpus.iter().any(|v| v.state == VcpuState::Running) {
+            if self
+                .platform
+                .vcpus
+                .iter()
+                .any(|v| v.state == VcpuState::Running)
+            {
                 self.round();
             } else if self.idle(host) {
                 until_poll = 0;
@@ -146,7 +164,10 @@ impl Machine {
             last_line: self.platform.console.last_line(),
             phases: self.platform.console.phases().len(),
         };
-        let input = host.poll(moment, INPUT_CAP.saturating_sub(self.platform.vty.waiting()));
+        let input = host.poll(
+            moment,
+            INPUT_CAP.saturating_sub(self.platform.vty.waiting()),
+        );
         self.platform.vty.input(&input.bytes);
         if input.quit && self.platform.end.is_none() {
             self.platform.end = Some(End::UserQuit);
@@ -168,9 +189,17 @@ impl Machine {
 
     /// No vCPU runs: skips to the next event, or ends. Returns true if the host may have input.
     fn idle(&mut self, host: &mut dyn Host) -> bool {
-        let ceded = self.platform.vcpus.iter().zip(&self.cpus).filter(|(v, _)| v.state == VcpuState::Ceded);
+        let ceded = self
+            .platform
+            .vcpus
+            .iter()
+            .zip(&self.cpus)
+            .filter(|(v, _)| v.state == VcpuState::Ceded);
         let timer = ceded.filter_map(|(_, cpu)| cpu.next_timer_ns()).min();
-        let next = [timer, self.platform.phb.next_deadline()].into_iter().flatten().min();
+        let next = [timer, self.platform.phb.next_deadline()]
+            .into_iter()
+            .flatten()
+            .min();
         let ns = next.map(|at| at.saturating_sub(self.platform.clock.now_ns()));
         let waited = host.idle(ns.map(Duration::from_nanos));
         match next {
@@ -189,7 +218,10 @@ impl Machine {
             turn = turn.min(at.saturating_sub(now).max(1));
         }
         if let Some(max) = self.config.max_instructions {
-            turn = turn.min(max.saturating_sub(self.platform.counters.instructions).max(1));
+            turn = turn.min(
+                max.saturating_sub(self.platform.counters.instructions)
+                    .max(1),
+            );
         }
         let mut longest = 0;
         for index in 0..self.cpus.len() {
@@ -203,19 +235,33 @@ impl Machine {
         let mut left = turn;
         self.platform.turn_over = false;
         while left > 0 && self.platform.end.is_none() && !self.platform.turn_over {
-            if self.platform.vcpus.get(index).is_none_or(|v| v.state != VcpuState::Running) {
+            if self
+                .platform
+                .vcpus
+                .get(index)
+                .is_none_or(|v| v.state != VcpuState::Running)
+            {
                 break;
             }
-            let Some(cpu) = self.cpus.get_mut(index) else { break };
+            let Some(cpu) = self.cpus.get_mut(index) else {
+                break;
+            };
             self.platform.sync_code(&mut self.shared);
             cpu.set_external(self.platform.xics.external_asserted(index as u32));
-            let run = cpu.run(&mut self.shared, &mut self.platform, now + (turn - left), left);
+            let run = cpu.run(
+                &mut self.shared,
+                &mut self.platform,
+                now + (turn - left),
+                left,
+            );
             self.platform.counters.instructions += run.executed;
             left = left.saturating_sub(run.executed.max(1));
             match run.exit {
                 Exit::Budget => {}
                 Exit::Hypercall => hcall::dispatch(&mut self.cpus, &mut self.platform, index),
-                Exit::Fatal(reason) => self.platform.end = Some(End::CpuStopped { cpu: index, reason }),
+                Exit::Fatal(reason) => {
+                    self.platform.end = Some(End::CpuStopped { cpu: index, reason })
+                }
             }
         }
         turn - left
@@ -265,7 +311,13 @@ impl Machine {
             n if n >= map::MSI_BASE => format!("{n:#x} message"),
             n => format!("{n:#x} line"),
         };
-        let sources = self.platform.xics.sources().filter(|(_, s)| s.counters.accepted > 0);
-        sources.map(|(n, s)| (name(n), s.counters.accepted)).collect()
+        let sources = self
+            .platform
+            .xics
+            .sources()
+            .filter(|(_, s)| s.counters.accepted > 0);
+        sources
+            .map(|(n, s)| (name(n), s.counters.accepted))
+            .collect()
     }
 }

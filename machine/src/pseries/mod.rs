@@ -19,6 +19,8 @@ pub mod tree;
 #[cfg(test)]
 mod tests;
 
-pub use config::{ConfigError, DeviceConfig, DiskConfig, DiskMode, End, Features, MachineConfig, OnReboot};
+pub use config::{
+    ConfigError, DeviceConfig, DiskConfig, DiskMode, End, Features, MachineConfig, OnReboot,
+};
 pub use host::{Host, HostInput, Unattended};
 pub use machine::Machine;

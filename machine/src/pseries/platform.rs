@@ -130,13 +130,15 @@ impl Platform {
     /// Moves what the terminal wrote to the console.
     pub fn drain_console(&mut self) {
         while let Ok(chars) = self.output.try_recv() {
-            self.console.write(&chars, self.clock.now_ns(), self.counters.instructions);
+            self.console
+                .write(&chars, self.clock.now_ns(), self.counters.instructions);
         }
     }
 
     /// One character for the operator: it goes to the console.
     pub fn display(&mut self, c: u8) {
-        self.console.write(&[c], self.clock.now_ns(), self.counters.instructions);
+        self.console
+            .write(&[c], self.clock.now_ns(), self.counters.instructions);
     }
 
     /// Tells the interrupt controller what the bridge and the terminal want.
@@ -208,7 +210,10 @@ impl Bus for Platform {
 
     fn watch_code(&mut self, gpa: u64) {
         for region in self.ram.iter() {
-            if let Some(offset) = gpa.checked_sub(region.start_addr().0).filter(|&o| o < region.len()) {
+            if let Some(offset) = gpa
+                .checked_sub(region.start_addr().0)
+                .filter(|&o| o < region.len())
+            {
                 watch(region).watch(offset as usize);
             }
         }

@@ -1,0 +1,266 @@
+use super::elf::{self, ElfError, Order};
+use super::load;
+use super::*;
+use vm_memory::{Bytes, GuestAddress};
+
+const BASE: u64 = 0xc000_0000_0000_0000;
+
+/// An ELF64 file of one segment with `code` at its start, entered 4 bytes into it.
+fn elf(order: Order, machine: u16, kind: u16, code: &[u8]) -> Vec<u8> {
+    let mut out = b"\x7fELF\x02".to_vec();
+    out.extend([if order == Order::Little { 1 } else { 2 }, 1]);
+    out.resize(16, 0);
+    let mut put = |value: u64, size: usize| match order {
+        Order::Little => out.extend(&value.to_le_bytes()[..size]),
+        Order::Big => out.extend(&value.to_be_bytes()[8 - size..]),
+    };
+    let len = code.len() as u64;
+    for (value, size) in [
+        (kind.into(), 2),
+        (machine.into(), 2),
+        (1, 4),
+        (BASE + 4, 8),
+        (64, 8),
+        (0, 8),
+        (0, 4),
+    ] {
+        put(value, size);
+    }
+    for (value, size) in [(64, 2), (56, 2), (1, 2), (0, 2), (0, 2), (0, 2)] {
+        put(value, size);
+    }
+    for (value, size) in [
+        (1, 4),
+        (7, 4),
+        (120, 8),
+        (BASE, 8),
+        (BASE, 8),
+        (len, 8),
+        (len + 16, 8),
+        (0x1000, 8),
+    ] {
+        put(value, size);
+    }
+    out.extend(code);
+    out
+}
+
+#[test]
+fn kernels_of_either_byte_order() {
+    for order in [Order::Little, Order::Big] {
+        for kind in [2, 3] {
+            let image = elf::parse(&elf(order, 21, kind, &[1; 32])).unwrap();
+            assert_eq!(
+                (image.order, image.linked_at, image.entry, image.size),
+                (order, 0, 4, 48)
+            );
+            assert_eq!(image.segments.len(), 1);
+        }
+    }
+}
+
+#[test]
+fn bad_kernels_have_clear_errors() {
+    let good = elf(Order::Little, 21, 2, &[1; 32]);
+    for len in 0..good.len() {
+        assert!(
+            matches!(elf::parse(&good[..len]), Err(ElfError::Truncated { .. })),
+            "{len} bytes"
+        );
+    }
+    let x86 = elf::parse(&elf(Order::Little, 62, 2, &[1; 32])).unwrap_err();
+    assert!(x86.to_string().contains("x86-64"));
+    assert_eq!(
+        elf::parse(&elf(Order::Little, 21, 1, &[1; 32])),
+        Err(ElfError::WrongType(1))
+    );
+    let mut bz_image = vec![0; 0x400];
+    bz_image[0x202..0x206].copy_from_slice(b"HdrS");
+    assert_eq!(elf::parse(&bz_image), Err(ElfError::BzImage));
+    assert_eq!(
+        elf::parse(&[0x1f, 0x8b, 8, 0]),
+        Err(ElfError::Compressed("gzip"))
+    );
+    assert_eq!(elf::parse(b"hello, world"), Err(ElfError::NotElf));
+}
+
+#[test]
+fn damaged_headers_do_not_panic() {
+    let good = elf(Order::Big, 21, 2, &[1; 32]);
+    for at in 0..120 {
+        for value in [0, 1, 0x7f, 0x80, 0xff] {
+            let mut bad = good.clone();
+            bad[at] = value;
+            let _ = elf::parse(&bad);
+        }
+    }
+}
+
+fn config() -> MachineConfig {
+    MachineConfig {
+        memory: 64 << 20,
+        kernel: Some(elf(Order::Big, 21, 2, &[0x60; 32])),
+        ..MachineConfig::default()
+    }
+}
+
+#[test]
+fn everything_has_its_place() {
+    let config = MachineConfig {
+        initrd: Some(vec![7; 5000]),
+        ..config()
+    };
+    let ram = build::ram(config.memory).unwrap();
+    let layout = load::load(&ram, &config).unwrap();
+    assert_eq!((layout.entry, layout.kernel_base), (4, 0));
+    let (start, end) = layout.initrd.unwrap();
+    assert_eq!((start, end), (0x1_0000, 0x1_0000 + 5000));
+    assert!(end <= layout.rtas && layout.rtas < layout.dtb);
+    assert_eq!(ram.read_obj::<u8>(GuestAddress(start)).unwrap(), 7);
+    let word: [u8; 4] = ram.read_obj(GuestAddress(layout.rtas + 12)).unwrap();
+    assert_eq!(u32::from_be_bytes(word), 0x4400_0022);
+}
+
+#[test]
+fn firmware_moves_the_kernel() {
+    let config = MachineConfig {
+        bios: Some(vec![1; 0x200]),
+        ..config()
+    };
+    let layout = load::load(&build::ram(config.memory).unwrap(), &config).unwrap();
+    assert_eq!((layout.entry, layout.kernel_base), (0x100, 4 << 20));
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    let new = |config: MachineConfig| {
+        Machine::new(config)
+            .err()
+            .map(|e| e.to_string())
+            .unwrap_or_default()
+    };
+    let large = MachineConfig {
+        initrd: Some(vec![0; 63 << 20]),
+        ..config()
+    };
+    assert!(new(large).contains("initrd"));
+    assert!(
+        new(MachineConfig {
+            memory: (64 << 20) + 1,
+            ..config()
+        })
+        .contains("memory")
+    );
+    assert!(
+        new(MachineConfig {
+            cpus: 9,
+            ..config()
+        })
+        .contains("vCPUs")
+    );
+    assert!(
+        new(MachineConfig {
+            kernel: None,
+            ..config()
+        })
+        .contains("nothing to run")
+    );
+    let missing = DiskConfig {
+        path: "/nonexistent/disk".into(),
+        mode: DiskMode::Writable,
+    };
+    assert!(
+        new(MachineConfig {
+            devices: vec![DeviceConfig::Nvme(vec![missing])],
+            ..config()
+        })
+        .contains("/nonexistent/disk")
+    );
+}
+
+/// A firmware image of these instructions at its entry.
+fn firmware(code: &[u32]) -> MachineConfig {
+    let mut bios = vec![0; 0x100];
+    bios.extend(code.iter().flat_map(|w| w.to_be_bytes()));
+    MachineConfig {
+        memory: 64 << 20,
+        bios: Some(bios),
+        devices: vec![DeviceConfig::Edu],
+        max_instructions: Some(100_000),
+        ..MachineConfig::default()
+    }
+}
+
+const SC1: u32 = 0x4400_0022;
+const BRANCH_SELF: u32 = 0x4800_0000;
+
+fn li(register: u32, value: u16) -> u32 {
+    14 << 26 | register << 21 | u32::from(value)
+}
+
+#[test]
+fn hypercalls_answer_in_registers() {
+    let code = [
+        li(3, 0x1c8),
+        SC1,
+        0x7c7e_1b78,
+        li(3, 0x7ffc),
+        SC1,
+        BRANCH_SELF,
+    ];
+    let mut machine = Machine::new(firmware(&code)).unwrap();
+    assert_eq!(machine.run(&mut Unattended), End::MaxInstructions);
+    let cpu = &machine.cpus()[0];
+    assert_eq!(cpu.gpr(30), 0, "H_GET_CPU_CHARACTERISTICS succeeds");
+    assert_eq!(cpu.gpr(3) as i64, -2, "an unknown number gets H_FUNCTION");
+    let report = machine.report(&End::MaxInstructions);
+    assert_eq!(report.hypercalls["H_GET_CPU_CHARACTERISTICS"].calls, 1);
+    assert_eq!(report.hypercalls["0x7ffc"].failed, 1);
+    assert_eq!(report.instructions, 100_000);
+}
+
+#[test]
+fn the_console_writes_and_the_pattern_ends_the_run() {
+    // H_PUT_TERM_CHAR(0x71000000, 2, "ok").
+    let code = [
+        li(3, 0x58),
+        0x3c80_7100, // lis r4,0x7100
+        li(5, 2),
+        0x3cc0_6f6b, // lis r6,0x6f6b: "ok"
+        0x78c6_07c6, // sldi r6,r6,32
+        SC1,
+        BRANCH_SELF,
+    ];
+    let mut machine = Machine::new(MachineConfig {
+        until: Some("ok".into()),
+        ..firmware(&code)
+    })
+    .unwrap();
+    assert_eq!(machine.run(&mut Unattended), End::Until("ok".into()));
+}
+
+#[test]
+fn waiting_for_ever_is_told() {
+    // The decrementer is the only event of a machine without devices at work, and it wakes: ends by instructions or in a loop.
+    let code = [li(3, 0xe0), SC1, 0x4bff_fff8];
+    let mut machine = Machine::new(MachineConfig {
+        cpus: 2,
+        ..firmware(&code)
+    })
+    .unwrap();
+    let end = machine.run(&mut Unattended);
+    assert!(
+        matches!(end, End::MaxInstructions | End::CpuStopped { .. }),
+        "{end}"
+    );
+}
+
+#[test]
+fn two_runs_are_the_same() {
+    let run = || {
+        let mut machine = Machine::new(firmware(&[li(3, 0x300), SC1, 0x4bff_fff8])).unwrap();
+        let end = machine.run(&mut Unattended);
+        serde_json::to_string(&machine.report(&end)).unwrap()
+    };
+    assert_eq!(run(), run());
+}

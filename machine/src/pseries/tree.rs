@@ -5,8 +5,9 @@ use viommu_devices::spapr::nvram::NVRAM_SIZE;
 use viommu_devices::spapr::rtas::RtasCall;
 use viommu_devices::spapr::vty::VTY_UNIT;
 use viommu_firmware_tables::fdt::{
-    self, ConsoleDescription, CpuDescription, DdwDescription, DmaWindowDescription, FunctionDescription, InterruptController,
-    NvramDescription, PhbDescription, PseriesDescription, RangeDescription, RtasDescription,
+    self, ConsoleDescription, CpuDescription, DdwDescription, DmaWindowDescription,
+    FunctionDescription, InterruptController, NvramDescription, PhbDescription, PseriesDescription,
+    RangeDescription, RtasDescription,
 };
 
 use super::config::{ConfigError, MachineConfig};
@@ -24,7 +25,8 @@ pub fn build(
     iommu: &SpaprIommu,
     functions: Vec<FunctionDescription>,
 ) -> Result<Vec<u8>, ConfigError> {
-    fdt::pseries(&describe(config, layout, iommu, functions)).map_err(|e| ConfigError::DeviceTree(e.to_string()))
+    fdt::pseries(&describe(config, layout, iommu, functions))
+        .map_err(|e| ConfigError::DeviceTree(e.to_string()))
 }
 
 fn describe(
@@ -33,13 +35,17 @@ fn describe(
     iommu: &SpaprIommu,
     functions: Vec<FunctionDescription>,
 ) -> PseriesDescription {
-    let calls = RtasCall::ALL.iter().filter(|&&call| rtas::is_offered(call, config.features));
+    let calls = RtasCall::ALL
+        .iter()
+        .filter(|&&call| rtas::is_offered(call, config.features));
     let mut hypertas: Vec<String> = PseriesDescription::HYPERTAS.map(str::to_owned).to_vec();
     if !config.features.multi_tce {
         hypertas.retain(|h| h != "hcall-multi-tce");
     }
     let mut seed = 0x7669_6f6d_6d75_0001;
-    let rng_seed = (0..8).flat_map(|_| random::next(&mut seed).to_be_bytes()).collect();
+    let rng_seed = (0..8)
+        .flat_map(|_| random::next(&mut seed).to_be_bytes())
+        .collect();
     PseriesDescription {
         memory_size: config.memory,
         max_memory: config.memory,
@@ -56,21 +62,39 @@ fn describe(
             calls: calls.map(|c| (c.name().to_owned(), c.token())).collect(),
         },
         hypertas,
-        interrupt_controller: InterruptController::Xics { servers: config.cpus },
-        console: Some(ConsoleDescription { reg: VTY_UNIT as u32, irq: map::VTY_IRQ }),
-        nvram: Some(NvramDescription { reg: map::NVRAM_UNIT, size: NVRAM_SIZE as u32 }),
+        interrupt_controller: InterruptController::Xics {
+            servers: config.cpus,
+        },
+        console: Some(ConsoleDescription {
+            reg: VTY_UNIT as u32,
+            irq: map::VTY_IRQ,
+        }),
+        nvram: Some(NvramDescription {
+            reg: map::NVRAM_UNIT,
+            size: NVRAM_SIZE as u32,
+        }),
         phbs: vec![bridge(config, iommu, functions)],
         ..PseriesDescription::default()
     }
 }
 
-fn bridge(config: &MachineConfig, iommu: &SpaprIommu, functions: Vec<FunctionDescription>) -> PhbDescription {
+fn bridge(
+    config: &MachineConfig,
+    iommu: &SpaprIommu,
+    functions: Vec<FunctionDescription>,
+) -> PhbDescription {
     let range = |(cpu, pci, size)| RangeDescription { cpu, pci, size };
     let window = iommu.dt_properties(map::PHB_BUID);
     let ddw = config.features.ddw.then(|| DdwDescription {
-        tokens: [RtasCall::IbmQueryPeDmaWindow, RtasCall::IbmCreatePeDmaWindow, RtasCall::IbmRemovePeDmaWindow]
-            .map(RtasCall::token),
-        reset: window.filter(|w| w.extensions > 0).map(|_| RtasCall::IbmResetPeDmaWindows.token()),
+        tokens: [
+            RtasCall::IbmQueryPeDmaWindow,
+            RtasCall::IbmCreatePeDmaWindow,
+            RtasCall::IbmRemovePeDmaWindow,
+        ]
+        .map(RtasCall::token),
+        reset: window
+            .filter(|w| w.extensions > 0)
+            .map(|_| RtasCall::IbmResetPeDmaWindows.token()),
         extensions: vec![1; window.map_or(0, |w| w.extensions.saturating_sub(1)) as usize],
     });
     PhbDescription {

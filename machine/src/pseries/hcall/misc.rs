@@ -2,8 +2,9 @@
 
 use viommu_cpu::bus::Bus;
 use viommu_devices::spapr::hcall::{
-    H_FUNCTION, H_GET_CPU_CHARACTERISTICS, H_HOME_NODE_ASSOCIATIVITY, H_LOGICAL_CI_LOAD, H_LOGICAL_CI_STORE, H_LOGICAL_DCBF,
-    H_LOGICAL_ICBI, H_PARAMETER, H_PERFMON, H_RANDOM, H_SET_DABR, H_SET_XDABR, H_SUCCESS, Reply, Status,
+    H_FUNCTION, H_GET_CPU_CHARACTERISTICS, H_HOME_NODE_ASSOCIATIVITY, H_LOGICAL_CI_LOAD,
+    H_LOGICAL_CI_STORE, H_LOGICAL_DCBF, H_LOGICAL_ICBI, H_PARAMETER, H_PERFMON, H_RANDOM,
+    H_SET_DABR, H_SET_XDABR, H_SUCCESS, Reply, Status,
 };
 use vm_memory::{Bytes, GuestAddress};
 
@@ -38,7 +39,14 @@ fn home_node(call: &Call<'_>) -> Reply {
     if flags != 1 || processor >= call.platform.vcpus.len() as u64 {
         return H_PARAMETER.into();
     }
-    Reply::with(&[0, 0, processor << 32 | 0xffff_ffff, u64::MAX, u64::MAX, u64::MAX])
+    Reply::with(&[
+        0,
+        0,
+        processor << 32 | 0xffff_ffff,
+        u64::MAX,
+        u64::MAX,
+        u64::MAX,
+    ])
 }
 
 fn width(size: u64, address: u64) -> Result<usize, Status> {
@@ -53,8 +61,15 @@ fn ci_load(call: &mut Call<'_>) -> Result<u64, Status> {
     let width = width(size, address)?;
     let mut bytes = [0; 8];
     let part = &mut bytes[8 - width..];
-    if call.platform.ram.read_slice(part, GuestAddress(address)).is_err() {
-        call.platform.mmio_read(address, part).map_err(|_| H_PARAMETER)?;
+    if call
+        .platform
+        .ram
+        .read_slice(part, GuestAddress(address))
+        .is_err()
+    {
+        call.platform
+            .mmio_read(address, part)
+            .map_err(|_| H_PARAMETER)?;
     }
     Ok(u64::from_be_bytes(bytes))
 }
@@ -63,8 +78,15 @@ fn ci_store(call: &mut Call<'_>) -> Result<(), Status> {
     let [size, address, value, ..] = call.args;
     let bytes = value.to_be_bytes();
     let part = &bytes[8 - width(size, address)?..];
-    if call.platform.ram.write_slice(part, GuestAddress(address)).is_err() {
-        call.platform.mmio_write(address, part).map_err(|_| H_PARAMETER)?;
+    if call
+        .platform
+        .ram
+        .write_slice(part, GuestAddress(address))
+        .is_err()
+    {
+        call.platform
+            .mmio_write(address, part)
+            .map_err(|_| H_PARAMETER)?;
     }
     Ok(())
 }

@@ -7,7 +7,8 @@ mod vcpu;
 use viommu_cpu::ppc64::Cpu;
 use viommu_devices::dma::Gpa;
 use viommu_devices::spapr::hcall::{
-    H_FUNCTION, H_GET_TERM_CHAR, H_PRIVILEGE, H_PUT_TCE_INDIRECT, H_PUT_TERM_CHAR, H_RTAS, H_STUFF_TCE, Reply,
+    H_FUNCTION, H_GET_TERM_CHAR, H_PRIVILEGE, H_PUT_TCE_INDIRECT, H_PUT_TERM_CHAR, H_RTAS,
+    H_STUFF_TCE, Reply,
 };
 use viommu_devices::spapr::vty;
 
@@ -40,9 +41,22 @@ pub fn dispatch(cpus: &mut [Cpu], platform: &mut Platform, caller: usize) {
     let nr = cpu.gpr(3);
     let args = std::array::from_fn(|i| cpu.gpr(4 + i));
     let problem_state = cpu.msr() & MSR_PR != 0;
-    let reply = if problem_state { H_PRIVILEGE.into() } else { Call { cpus, platform, caller, nr, args }.answer() };
+    let reply = if problem_state {
+        H_PRIVILEGE.into()
+    } else {
+        Call {
+            cpus,
+            platform,
+            caller,
+            nr,
+            args,
+        }
+        .answer()
+    };
     platform.counters.hypercall(nr, reply.status.0);
-    let Some(cpu) = cpus.get_mut(caller) else { return };
+    let Some(cpu) = cpus.get_mut(caller) else {
+        return;
+    };
     cpu.set_gpr(3, reply.status.0 as u64);
     for (i, &value) in reply.values.iter().take(reply.count).enumerate() {
         cpu.set_gpr(4 + i, value);
@@ -55,10 +69,13 @@ impl Call<'_> {
             return reply;
         }
         let families = [vcpu::answer, partition::answer, misc::answer];
-        families.iter().find_map(|family| family(self)).unwrap_or_else(|| {
-            log::debug!("hypercall {:#x} is not implemented", self.nr);
-            H_FUNCTION.into()
-        })
+        families
+            .iter()
+            .find_map(|family| family(self))
+            .unwrap_or_else(|| {
+                log::debug!("hypercall {:#x} is not implemented", self.nr);
+                H_FUNCTION.into()
+            })
     }
 
     /// Hypercalls that belong to one device each.
@@ -68,11 +85,17 @@ impl Call<'_> {
             H_RTAS => Some(rtas::hypercall(self.cpus, p, self.caller, Gpa(self.args[0])).into()),
             H_PUT_TCE_INDIRECT | H_STUFF_TCE if !p.features.multi_tce => Some(H_FUNCTION.into()),
             H_PUT_TERM_CHAR | H_GET_TERM_CHAR => {
-                let reply = p.vty.hcall(self.nr, &self.args).unwrap_or_else(|| vty::no_such_terminal(self.nr));
+                let reply = p
+                    .vty
+                    .hcall(self.nr, &self.args)
+                    .unwrap_or_else(|| vty::no_such_terminal(self.nr));
                 p.drain_console();
                 Some(reply)
             }
-            _ => p.xics.hcall(self.nr, self.caller as u32, &self.args).or_else(|| p.iommu.hcall(self.nr, &self.args, &p.ram)),
+            _ => p
+                .xics
+                .hcall(self.nr, self.caller as u32, &self.args)
+                .or_else(|| p.iommu.hcall(self.nr, &self.args, &p.ram)),
         }
     }
 }

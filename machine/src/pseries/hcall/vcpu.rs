@@ -1,7 +1,8 @@
 //! Hypercalls about virtual processors: H_CEDE, H_PROD, H_CONFER, H_REGISTER_VPA, H_PURR. LoPAR §14.11.
 
 use viommu_devices::spapr::hcall::{
-    H_CEDE, H_CONFER, H_PARAMETER, H_POLL_PENDING, H_PROD, H_PURR, H_REGISTER_VPA, H_SUCCESS, Reply, Status,
+    H_CEDE, H_CONFER, H_PARAMETER, H_POLL_PENDING, H_PROD, H_PURR, H_REGISTER_VPA, H_SUCCESS,
+    Reply, Status,
 };
 use vm_memory::{Bytes, GuestAddress};
 
@@ -43,7 +44,9 @@ fn cede(call: &mut Call<'_>) -> Status {
 }
 
 fn prod(call: &mut Call<'_>) -> Status {
-    let Some(vcpu) = target(call) else { return H_PARAMETER };
+    let Some(vcpu) = target(call) else {
+        return H_PARAMETER;
+    };
     if vcpu.state == VcpuState::Ceded {
         vcpu.state = VcpuState::Running;
     } else {
@@ -63,13 +66,20 @@ fn confer(call: &mut Call<'_>) -> Status {
 }
 
 fn target<'a>(call: &'a mut Call<'_>) -> Option<&'a mut Vcpu> {
-    call.platform.vcpus.get_mut(usize::try_from(call.args[0]).ok()?)
+    call.platform
+        .vcpus
+        .get_mut(usize::try_from(call.args[0]).ok()?)
 }
 
 /// H_REGISTER_VPA (flags, processor, address): the kind in bits 16 to 18 of the flags.
 fn register_vpa(call: &mut Call<'_>) -> Status {
     let [flags, processor, address, ..] = call.args;
-    let Some(vcpu) = usize::try_from(processor).ok().and_then(|n| call.platform.vcpus.get_mut(n)) else { return H_PARAMETER };
+    let Some(vcpu) = usize::try_from(processor)
+        .ok()
+        .and_then(|n| call.platform.vcpus.get_mut(n))
+    else {
+        return H_PARAMETER;
+    };
     match flags >> 45 & 7 {
         1 => {
             if let Err(status) = check_area(&call.platform.ram, address, VPA_MIN, 16) {
@@ -100,17 +110,27 @@ fn register_vpa(call: &mut Call<'_>) -> Status {
 }
 
 /// Checks an area whose length stands in its second word (virtual processor area: in the halfword there).
-fn check_area(ram: &viommu_devices::memory::GuestRam, address: u64, min: u64, boundary: u64) -> Result<(), Status> {
+fn check_area(
+    ram: &viommu_devices::memory::GuestRam,
+    address: u64,
+    min: u64,
+    boundary: u64,
+) -> Result<(), Status> {
     if address == 0 || address & 15 != 0 {
         return Err(H_PARAMETER);
     }
     let mut bytes = [0; 8];
-    ram.read_slice(&mut bytes, GuestAddress(address)).map_err(|_| H_PARAMETER)?;
+    ram.read_slice(&mut bytes, GuestAddress(address))
+        .map_err(|_| H_PARAMETER)?;
     let size = if min == VPA_MIN {
         u64::from(u16::from_be_bytes([bytes[4], bytes[5]]))
     } else {
         u64::from(u32::from_be_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]))
     };
     let crosses = boundary != u64::MAX && address % PAGE + size > PAGE;
-    if size < min || crosses { Err(H_MLENGTH_PARM) } else { Ok(()) }
+    if size < min || crosses {
+        Err(H_MLENGTH_PARM)
+    } else {
+        Ok(())
+    }
 }

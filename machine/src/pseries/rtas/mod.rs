@@ -6,7 +6,9 @@ mod processors;
 use viommu_cpu::ppc64::Cpu;
 use viommu_devices::dma::Gpa;
 use viommu_devices::spapr::hcall::{H_SUCCESS, Status};
-use viommu_devices::spapr::rtas::{MAX_CELLS, RTAS_HARDWARE_ERROR, RtasCall, RtasReply, RtasRequest, RtasStatus};
+use viommu_devices::spapr::rtas::{
+    MAX_CELLS, RTAS_HARDWARE_ERROR, RtasCall, RtasReply, RtasRequest, RtasStatus,
+};
 
 use super::config::Features;
 use super::platform::Platform;
@@ -15,7 +17,10 @@ use super::platform::Platform;
 pub fn is_offered(call: RtasCall, features: Features) -> bool {
     use RtasCall as R;
     match call {
-        R::IbmQueryPeDmaWindow | R::IbmCreatePeDmaWindow | R::IbmRemovePeDmaWindow | R::IbmResetPeDmaWindows => features.ddw,
+        R::IbmQueryPeDmaWindow
+        | R::IbmCreatePeDmaWindow
+        | R::IbmRemovePeDmaWindow
+        | R::IbmResetPeDmaWindows => features.ddw,
         R::DisplayCharacter
         | R::GetTimeOfDay
         | R::SetTimeOfDay
@@ -52,26 +57,36 @@ pub fn hypercall(cpus: &mut [Cpu], platform: &mut Platform, caller: usize, buffe
         Err(status) => return status,
     };
     let reply = answer(cpus, platform, caller, &request);
-    platform.counters.rtas(request.call.name(), reply.status.0.into());
+    platform
+        .counters
+        .rtas(request.call.name(), reply.status.0.into());
     match request.finish(&platform.ram, &reply) {
         Ok(()) => H_SUCCESS,
         Err(status) => status,
     }
 }
 
-fn answer(cpus: &mut [Cpu], platform: &mut Platform, caller: usize, request: &RtasRequest) -> RtasReply {
+fn answer(
+    cpus: &mut [Cpu],
+    platform: &mut Platform,
+    caller: usize,
+    request: &RtasRequest,
+) -> RtasReply {
     use RtasCall as R;
     let call = request.call;
     if !is_offered(call, platform.features) {
         return RTAS_HARDWARE_ERROR.into();
     }
     match call {
-        R::IbmQueryPeDmaWindow | R::IbmCreatePeDmaWindow | R::IbmRemovePeDmaWindow | R::IbmResetPeDmaWindows => {
-            windows(platform, request)
-        }
+        R::IbmQueryPeDmaWindow
+        | R::IbmCreatePeDmaWindow
+        | R::IbmRemovePeDmaWindow
+        | R::IbmResetPeDmaWindows => windows(platform, request),
         R::NvramFetch => platform.nvram.fetch(request.args(), &platform.ram),
         R::NvramStore => platform.nvram.store(request.args(), &platform.ram),
-        R::StartCpu | R::QueryCpuStoppedState | R::StopSelf => processors::answer(cpus, platform, caller, request),
+        R::StartCpu | R::QueryCpuStoppedState | R::StopSelf => {
+            processors::answer(cpus, platform, caller, request)
+        }
         _ => platform
             .xics
             .rtas(call, request.args())
@@ -86,9 +101,15 @@ fn windows(platform: &Platform, request: &RtasRequest) -> RtasReply {
     let mut cells = [0; MAX_CELLS];
     let outputs = &mut cells[..request.nret.min(MAX_CELLS)];
     match request.call {
-        RtasCall::IbmQueryPeDmaWindow => platform.iommu.query_pe_dma_window(request.args(), outputs),
-        RtasCall::IbmCreatePeDmaWindow => platform.iommu.create_pe_dma_window(request.args(), outputs),
-        RtasCall::IbmRemovePeDmaWindow => platform.iommu.remove_pe_dma_window(request.args(), outputs),
+        RtasCall::IbmQueryPeDmaWindow => {
+            platform.iommu.query_pe_dma_window(request.args(), outputs)
+        }
+        RtasCall::IbmCreatePeDmaWindow => {
+            platform.iommu.create_pe_dma_window(request.args(), outputs)
+        }
+        RtasCall::IbmRemovePeDmaWindow => {
+            platform.iommu.remove_pe_dma_window(request.args(), outputs)
+        }
         _ => platform.iommu.reset_pe_dma_windows(request.args(), outputs),
     }
     let mut reply = RtasReply::with(&cells[1..]);

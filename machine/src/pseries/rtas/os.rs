@@ -23,7 +23,15 @@ pub(super) fn answer(platform: &mut Platform, request: &RtasRequest) -> Option<R
     Some(match (request.call, request.args()) {
         (RtasCall::GetTimeOfDay, &[]) => {
             let d = platform.clock.date();
-            RtasReply::with(&[d.year, d.month, d.day, d.hour, d.minute, d.second, d.nanosecond])
+            RtasReply::with(&[
+                d.year,
+                d.month,
+                d.day,
+                d.hour,
+                d.minute,
+                d.second,
+                d.nanosecond,
+            ])
         }
         // The clock is the machine's; a guest's wish to change it is heard and forgotten.
         (RtasCall::SetTimeOfDay, &[_, _, _, _, _, _, _]) => RTAS_SUCCESS.into(),
@@ -45,7 +53,9 @@ pub(super) fn answer(platform: &mut Platform, request: &RtasRequest) -> Option<R
             RTAS_SUCCESS.into()
         }
         (RtasCall::IbmExtendedOsTerm, _) => RTAS_SUCCESS.into(),
-        (RtasCall::IbmGetSystemParameter, &[token, buffer, length]) => system_parameter(platform, token, buffer, length),
+        (RtasCall::IbmGetSystemParameter, &[token, buffer, length]) => {
+            system_parameter(platform, token, buffer, length)
+        }
         (RtasCall::IbmSetSystemParameter, _) => NOT_AUTHORIZED.into(),
         _ => return None,
     })
@@ -66,7 +76,10 @@ fn system_parameter(platform: &Platform, token: u32, buffer: u32, length: u32) -
     let mut bytes = (value.len() as u16).to_be_bytes().to_vec();
     bytes.extend(value);
     bytes.truncate(length as usize);
-    match platform.ram.write_slice(&bytes, GuestAddress(buffer.into())) {
+    match platform
+        .ram
+        .write_slice(&bytes, GuestAddress(buffer.into()))
+    {
         Ok(()) => RTAS_SUCCESS.into(),
         Err(_) => RTAS_PARAMETER.into(),
     }
@@ -74,7 +87,10 @@ fn system_parameter(platform: &Platform, token: u32, buffer: u32, length: u32) -
 
 fn text(platform: &Platform, at: u32) -> String {
     let mut bytes = vec![0; MESSAGE_MAX];
-    let n = platform.ram.read(&mut bytes, GuestAddress(at.into())).unwrap_or(0);
+    let n = platform
+        .ram
+        .read(&mut bytes, GuestAddress(at.into()))
+        .unwrap_or(0);
     bytes.truncate(n);
     let end = bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len());
     String::from_utf8_lossy(&bytes[..end]).into_owned()

@@ -1,7 +1,9 @@
 //! Starting and stopping processors. LoPAR §7.3.8.
 
 use viommu_cpu::ppc64::Cpu;
-use viommu_devices::spapr::rtas::{RTAS_PARAMETER, RTAS_SUCCESS, RtasCall, RtasReply, RtasRequest, RtasStatus};
+use viommu_devices::spapr::rtas::{
+    RTAS_PARAMETER, RTAS_SUCCESS, RtasCall, RtasReply, RtasRequest, RtasStatus,
+};
 
 use crate::pseries::platform::{Platform, VcpuState};
 
@@ -12,10 +14,18 @@ const STOPPED: u32 = 0;
 /// query-cpu-stopped-state: it runs.
 const RUNS: u32 = 2;
 
-pub(super) fn answer(cpus: &mut [Cpu], platform: &mut Platform, caller: usize, request: &RtasRequest) -> RtasReply {
+pub(super) fn answer(
+    cpus: &mut [Cpu],
+    platform: &mut Platform,
+    caller: usize,
+    request: &RtasRequest,
+) -> RtasReply {
     match (request.call, request.args()) {
         (RtasCall::StartCpu, &[id, entry, r3]) => {
-            let (Some(cpu), Some(vcpu)) = (cpus.get_mut(id as usize), platform.vcpus.get_mut(id as usize)) else {
+            let (Some(cpu), Some(vcpu)) = (
+                cpus.get_mut(id as usize),
+                platform.vcpus.get_mut(id as usize),
+            ) else {
                 return RTAS_PARAMETER.into();
             };
             if vcpu.state != VcpuState::Stopped {
@@ -27,7 +37,11 @@ pub(super) fn answer(cpus: &mut [Cpu], platform: &mut Platform, caller: usize, r
             RTAS_SUCCESS.into()
         }
         (RtasCall::QueryCpuStoppedState, &[id]) => match platform.vcpus.get(id as usize) {
-            Some(vcpu) => RtasReply::with(&[if vcpu.state == VcpuState::Stopped { STOPPED } else { RUNS }]),
+            Some(vcpu) => RtasReply::with(&[if vcpu.state == VcpuState::Stopped {
+                STOPPED
+            } else {
+                RUNS
+            }]),
             None => RTAS_PARAMETER.into(),
         },
         (RtasCall::StopSelf, &[]) => {
