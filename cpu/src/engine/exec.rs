@@ -604,7 +604,7 @@ pub fn exec<F: FrontEnd>(
                     return (Stop::Leave, budget - left);
                 }
                 Op::Jmp => break (base.wrapping_add(u.imm), 0),
-                Op::JmpReg => break (r!(u.a) & !3, 0),
+                Op::JmpReg => break (r!(u.a) & !3, INDIRECT),
                 Op::Bc => {
                     if (r!(u.a) & u64::from(u.b) != 0) == (u.d != 0) {
                         break (base.wrapping_add(u.imm), 0);
@@ -613,7 +613,7 @@ pub fn exec<F: FrontEnd>(
                 }
                 Op::BcReg => {
                     if (r!(u.a) & u64::from(u.b) != 0) == (u.d != 0) {
-                        break (r!(u.imm as u8) & !3, 0);
+                        break (r!(u.imm as u8) & !3, INDIRECT);
                     }
                     break (base.wrapping_add(u64::from(u.aux)), 1);
                 }
@@ -642,8 +642,8 @@ pub fn exec<F: FrontEnd>(
                 budget - left,
             );
         }
-        let link = block.links[side];
-        let near = (target ^ base) & !(PAGE - 1) == 0;
+        let near = side != INDIRECT && (target ^ base) & !(PAGE - 1) == 0;
+        let link = block.links[side & 1];
         if near && link.generation == shared.code.generation() {
             number = link.block;
         } else {
@@ -665,6 +665,9 @@ pub fn exec<F: FrontEnd>(
         base = target;
     }
 }
+
+/// Side of a branch whose target is not always the same: never linked.
+const INDIRECT: usize = 2;
 
 /// Register in which a [`Op::CallEnd`] helper may change the next instruction's address.
 pub const NEXT_PC: usize = 47;
