@@ -1,5 +1,5 @@
 //! The `viommu` program.
 
 fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+    viommu::cli::main()
 }

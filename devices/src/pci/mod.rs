@@ -1,5 +1,14 @@
 //! PCI: what a function is to its host bridge, configuration space, BARs, MSI and MSI-X.
 
+pub mod config;
+pub mod intx;
+pub mod msi;
+pub mod msix;
+pub mod regs;
+
+#[cfg(test)]
+mod tests;
+
 use crate::effects::Effects;
 
 /// A PCI function. Its host bridge owns it, decodes BARs (by [`PciDevice::config_read`] of the BAR registers and the command register)

@@ -1,1 +1,72 @@
-//! placeholder
+//! The command line: arguments ([`args`]), what they mean ([`boot`] and its neighbours), terminal and status line.
+//!
+//! Exit status: 0 all is well; 1 the run failed (the guest died, a check did not hold); 2 the user has to mend something.
+
+pub mod args;
+pub mod boot;
+pub mod check;
+pub mod disk;
+pub mod dt;
+pub mod guests;
+pub mod logger;
+pub mod report;
+pub mod status;
+pub mod terminal;
+
+#[cfg(test)]
+mod tests;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use args::{Args, Command, Platform};
+
+/// How a command failed.
+#[derive(Debug)]
+pub enum Failure {
+    /// Something the user can mend: exit status 2.
+    User(String),
+    /// The run failed: exit status 1.
+    Run(String),
+}
+
+impl Failure {
+    /// A user's mistake.
+    pub fn user(message: impl ToString) -> Self {
+        Failure::User(message.to_string())
+    }
+    /// A failed run.
+    pub fn run(message: impl ToString) -> Self {
+        Failure::Run(message.to_string())
+    }
+}
+
+/// Parses the process's arguments, does what they say and gives the exit status.
+pub fn main() -> ExitCode {
+    let args = Args::parse();
+    match run(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::User(message)) => {
+            eprintln!("viommu: {message}");
+            ExitCode::from(2)
+        }
+        Err(Failure::Run(message)) => {
+            eprintln!("viommu: {message}");
+            ExitCode::from(1)
+        }
+    }
+}
+
+fn run(args: Args) -> Result<(), Failure> {
+    match args.command {
+        Command::Boot { platform: Platform::Pseries(boot) } => boot::boot(&boot),
+        Command::Dt { platform: Platform::Pseries(boot) } => dt::print(&boot),
+        Command::Guest { action } => guests::run(&action),
+        Command::Selftest(selftest) => guests::selftest(&selftest),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Args::command(), "viommu", &mut std::io::stdout());
+            Ok(())
+        }
+    }
+}

@@ -1,1 +1,13 @@
-//! placeholder
+//! What happened in a run: counters while it goes on, the console's words, and the report at its end.
+
+pub mod console;
+pub mod counters;
+pub mod report;
+pub mod text;
+
+#[cfg(test)]
+mod tests;
+
+pub use console::{Console, Phase};
+pub use counters::Counters;
+pub use report::Report;

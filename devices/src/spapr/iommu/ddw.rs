@@ -1,0 +1,262 @@
+//! Dynamic DMA windows: the four RTAS calls. LoPAR §7.3.14.
+//!
+//! `args` and `rets` are the cells of the call in host byte order; `rets[0]` is the status. A call that fails changes nothing.
+
+use super::report::DdwCall;
+use super::rules::Reserved;
+use super::spec::{
+    Liobn, PageSizes, RTAS_HARDWARE_ERROR, RTAS_PARAMETER_ERROR, RTAS_SUCCESS, RtasStatus,
+};
+use super::window::{Kind, Window, place};
+use super::{MAX_CALLS, State};
+
+type Outcome = Result<(), RtasStatus>;
+
+/// Largest block that fits the 32-bit cell of the five-output query, as a power of two.
+const LARGEST_BLOCK_32: u64 = 1 << 31;
+
+impl State {
+    /// Runs `call`, writes the status, leaves zeros in the outputs of a failed call and remembers it.
+    pub(super) fn ddw(
+        &mut self,
+        name: &'static str,
+        args: &[u32],
+        rets: &mut [u32],
+        call: fn(&mut State, &[u32], &mut [u32]) -> Outcome,
+    ) {
+        rets.fill(0);
+        let Some((first, outputs)) = rets.split_first_mut() else {
+            return;
+        };
+        let status = call(self, args, outputs).err().unwrap_or(RTAS_SUCCESS);
+        if status != RTAS_SUCCESS {
+            outputs.fill(0);
+        }
+        *first = status.0 as u32;
+        if self.calls.len() < MAX_CALLS {
+            // RTAS itself limits a call to 16 cells; so does the record.
+            let few = |cells: &[u32]| cells.iter().copied().take(16).collect();
+            self.calls.push(DdwCall {
+                name,
+                args: few(args),
+                status,
+                outputs: few(outputs),
+            });
+        } else {
+            self.calls_dropped = self.calls_dropped.saturating_add(1);
+        }
+    }
+
+    fn pe_of(&self, config_addr: u32, buid_hi: u32, buid_lo: u32) -> Result<usize, RtasStatus> {
+        let buid = u64::from(buid_hi) << 32 | u64::from(buid_lo);
+        self.pes
+            .iter()
+            .position(|pe| pe.config.buid == buid && pe.config.has_address(config_addr))
+            .ok_or(RTAS_PARAMETER_ERROR)
+    }
+
+    fn windows_available(&self, pe: usize) -> u32 {
+        let have = self.pes.get(pe).map_or(0, |pe| pe.windows.len());
+        self.personality
+            .windows
+            .saturating_sub(u32::try_from(have).unwrap_or(u32::MAX))
+    }
+
+    /// ibm,query-pe-dma-window. LoPAR §7.3.14.1.
+    pub(super) fn query(&mut self, args: &[u32], outputs: &mut [u32]) -> Outcome {
+        let &[config_addr, buid_hi, buid_lo] = args else {
+            return Err(RTAS_PARAMETER_ERROR);
+        };
+        let pe = self.pe_of(config_addr, buid_hi, buid_lo)?;
+        let available = self.windows_available(pe);
+        let p = &self.personality;
+        let block = if available == 0 { 0 } else { p.largest_block };
+        let (sizes, migration) = (p.page_sizes.bits(), p.migration_mask);
+        match outputs {
+            [a, b, c, d] => {
+                (*a, *b, *c, *d) = (
+                    available,
+                    block.min(LARGEST_BLOCK_32) as u32,
+                    sizes,
+                    migration,
+                )
+            }
+            [a, hi, lo, c, d] if p.extensions >= 2 => {
+                (*a, *hi, *lo, *c, *d) = (
+                    available,
+                    (block >> 32) as u32,
+                    block as u32,
+                    sizes,
+                    migration,
+                );
+            }
+            _ => return Err(RTAS_PARAMETER_ERROR),
+        }
+        Ok(())
+    }
+
+    /// ibm,create-pe-dma-window. LoPAR §7.3.14.2.
+    pub(super) fn create(&mut self, args: &[u32], outputs: &mut [u32]) -> Outcome {
+        let &[config_addr, buid_hi, buid_lo, page_shift, window_shift] = args else {
+            return Err(RTAS_PARAMETER_ERROR);
+        };
+        let [out_liobn, out_hi, out_lo] = outputs else {
+            return Err(RTAS_PARAMETER_ERROR);
+        };
+        let pe = self.pe_of(config_addr, buid_hi, buid_lo)?;
+        let page = PageSizes::of_shift(page_shift).ok_or(RTAS_PARAMETER_ERROR)?;
+        if !self.personality.page_sizes.contains(page) || window_shift < page_shift {
+            return Err(RTAS_PARAMETER_ERROR);
+        }
+        let size = 1u64.checked_shl(window_shift).ok_or(RTAS_PARAMETER_ERROR)?;
+        if size >> page_shift > self.personality.largest_block {
+            return Err(RTAS_PARAMETER_ERROR);
+        }
+        if self.windows_available(pe) == 0 {
+            return Err(RTAS_HARDWARE_ERROR);
+        }
+        let base = self.place_for(pe, size).ok_or(RTAS_HARDWARE_ERROR)?;
+        let liobn = self.free_liobn(pe).ok_or(RTAS_HARDWARE_ERROR)?;
+        self.insert_window(Some(pe), liobn, base, size, page_shift, Kind::Dynamic);
+        (*out_liobn, *out_hi, *out_lo) = (liobn.0, (base >> 32) as u32, base as u32);
+        Ok(())
+    }
+
+    /// ibm,remove-pe-dma-window. LoPAR §7.3.14.3.
+    pub(super) fn remove(&mut self, args: &[u32], outputs: &mut [u32]) -> Outcome {
+        let (&[liobn], []) = (args, outputs) else {
+            return Err(RTAS_PARAMETER_ERROR);
+        };
+        let liobn = Liobn(liobn);
+        let pe = self
+            .pes
+            .iter()
+            .position(|pe| pe.windows.iter().any(|w| w.liobn == liobn))
+            .ok_or(RTAS_PARAMETER_ERROR)?;
+        let dynamic = self
+            .windows
+            .get(&liobn)
+            .is_some_and(|w| w.kind == Kind::Dynamic);
+        self.remove_window(pe, liobn);
+        if dynamic && !self.has_dynamic(pe) {
+            self.restore_default(pe);
+        }
+        Ok(())
+    }
+
+    /// ibm,reset-pe-dma-windows: the state at boot. LoPAR §7.3.14.4.
+    pub(super) fn reset_windows(&mut self, args: &[u32], outputs: &mut [u32]) -> Outcome {
+        // Limited address mode (a fourth argument) needs a third extension.
+        let (&[config_addr, buid_hi, buid_lo], []) = (args, outputs) else {
+            return Err(RTAS_PARAMETER_ERROR);
+        };
+        let pe = self.pe_of(config_addr, buid_hi, buid_lo)?;
+        self.reset_pe(pe);
+        Ok(())
+    }
+
+    fn has_dynamic(&self, pe: usize) -> bool {
+        let Some(pe) = self.pes.get(pe) else {
+            return false;
+        };
+        pe.windows.iter().any(|r| {
+            self.windows
+                .get(&r.liobn)
+                .is_some_and(|w| w.kind == Kind::Dynamic)
+        })
+    }
+
+    /// Puts the default window back in its old place if it is gone.
+    fn restore_default(&mut self, pe: usize) {
+        let Some(liobn) = self.pes.get(pe).map(|pe| pe.config.liobn) else {
+            return;
+        };
+        if !self.windows.contains_key(&liobn) {
+            let p = self.personality;
+            self.insert_window(
+                Some(pe),
+                liobn,
+                p.default_base,
+                p.default_size,
+                p.default_page_shift,
+                Kind::Default,
+            );
+        }
+    }
+
+    /// Removes the dynamic windows, restores the default window and empties it.
+    pub(super) fn reset_pe(&mut self, pe: usize) {
+        let Some(state) = self.pes.get(pe) else {
+            return;
+        };
+        let default = state.config.liobn;
+        let dynamic: Vec<Liobn> = state
+            .windows
+            .iter()
+            .map(|w| w.liobn)
+            .filter(|l| *l != default)
+            .collect();
+        for liobn in dynamic {
+            self.remove_window(pe, liobn);
+        }
+        self.restore_default(pe);
+        if let Some(window) = self.windows.get_mut(&default) {
+            window.table.clear(&mut self.budget);
+        }
+    }
+
+    /// A bus address clear of the PE's windows, of the default window's place even while that is gone, and of reserved ranges.
+    fn place_for(&self, pe: usize, size: u64) -> Option<u64> {
+        let p = &self.personality;
+        let mut taken = p.reserved.to_vec();
+        taken.push(Reserved {
+            base: p.default_base,
+            size: p.default_size,
+        });
+        taken.extend(self.pes.get(pe)?.windows.iter().map(|w| Reserved {
+            base: w.base,
+            size: w.size,
+        }));
+        place(p.dynamic_base, size, &taken)
+    }
+
+    /// The lowest LIOBN above the PE's default that names nothing, nor a default window that may come back.
+    fn free_liobn(&self, pe: usize) -> Option<Liobn> {
+        let default = self.pes.get(pe)?.config.liobn;
+        let taken = |l: Liobn| {
+            self.windows.contains_key(&l) || self.pes.iter().any(|pe| pe.config.liobn == l)
+        };
+        (default.0.checked_add(1)?..=u32::MAX)
+            .take(self.windows.len() + self.pes.len() + 1)
+            .map(Liobn)
+            .find(|l| !taken(*l))
+    }
+
+    fn remove_window(&mut self, pe: usize, liobn: Liobn) {
+        if let Some(pe) = self.pes.get_mut(pe) {
+            pe.windows.retain(|w| w.liobn != liobn);
+        }
+        if let Some(window) = self.windows.remove(&liobn) {
+            self.budget.used -= window.table.chunks();
+            self.remember(&window);
+        }
+    }
+
+    /// Adds a window that has been checked not to collide.
+    pub(super) fn insert_window(
+        &mut self,
+        pe: Option<usize>,
+        liobn: Liobn,
+        base: u64,
+        size: u64,
+        page_shift: u32,
+        kind: Kind,
+    ) {
+        let window = Window::new(liobn, base, size, page_shift, kind, self.next_order);
+        self.next_order += 1;
+        if let Some(pe) = pe.and_then(|pe| self.pes.get_mut(pe)) {
+            pe.windows.push(super::WindowRef { base, size, liobn });
+        }
+        self.windows.insert(liobn, window);
+    }
+}

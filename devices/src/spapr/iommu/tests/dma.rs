@@ -1,0 +1,176 @@
+//! Translation, reports and set-up.
+
+use super::*;
+
+#[test]
+fn translation() {
+    let u = unit();
+    u.put(DEFAULT, 0x1000, 0x5000 | 1);
+    u.put(DEFAULT, 0x2000, 0x6000 | 3);
+    u.put(DEFAULT, 0x3000, 0x9000 | 2);
+    assert_eq!(u.translate(0x1234, 0x10, Access::Read), Ok((0x5234, 0x10)));
+    assert_eq!(
+        u.translate(0x1ff0, 0x5000, Access::Read),
+        Ok((0x5ff0, 0x1010)),
+        "joined over one page border, ends at the gap"
+    );
+    assert_eq!(u.translate(0x1000, 1, Access::Write), Err(TCE_NO_WRITE));
+    assert_eq!(
+        u.translate(0x2000, 0x2000, Access::Write),
+        Ok((0x6000, 0x1000))
+    );
+    assert_eq!(u.translate(0x3000, 1, Access::Read), Err(TCE_NO_READ));
+    assert_eq!(u.translate(0x4000, 1, Access::Read), Err(TCE_INVALID));
+    assert_eq!(u.translate(1 << 30, 1, Access::Read), Err(NO_WINDOW));
+    assert_eq!(
+        u.translate(u64::MAX, u64::MAX, Access::Read),
+        Err(NO_WINDOW)
+    );
+    assert_eq!(
+        u.translate(0x1000, u64::MAX, Access::Read),
+        Ok((0x5000, 0x2000))
+    );
+    let stranger = DmaRequest {
+        source: SourceId(9),
+        pasid: None,
+        iova: Iova(0x1000),
+        len: 1,
+        access: Access::Read,
+    };
+    assert_eq!(u.iommu.translate(&stranger).unwrap_err().reason, NO_PE);
+    let mine = DmaRequest {
+        source: SOURCE,
+        ..stranger
+    };
+    assert_eq!(
+        u.iommu.for_phb(BUID).translate(&mine),
+        Ok(Piece {
+            gpa: Gpa(0x5000),
+            len: 1
+        })
+    );
+    assert_eq!(
+        u.iommu
+            .for_phb(BUID + 1)
+            .translate(&mine)
+            .unwrap_err()
+            .reason,
+        NO_PE
+    );
+    let report = u.iommu.report();
+    assert_eq!(report.faults_total, 7);
+    assert!(
+        report.faults[0].contains("TCE does not permit writing"),
+        "{}",
+        report.faults[0]
+    );
+    assert_eq!(report.windows[0].faults, 3);
+}
+
+#[test]
+fn a_last_page_with_a_full_window_ends_there() {
+    let u = unit();
+    u.stuff(DEFAULT, (1 << 30) - 0x1000, 0x1003, 1);
+    assert_eq!(
+        u.translate((1 << 30) - 8, 64, Access::Write),
+        Ok((0x1ff8, 8))
+    );
+}
+
+#[test]
+fn bytes_faults_and_windows_are_reported() {
+    let u = unit();
+    let (liobn, base) = u.create(16, 24).unwrap();
+    u.put(liobn, base, 0x40003);
+    u.put(liobn, base + 0x10000, 0x80001);
+    let port = DmaPort::new(SOURCE, Arc::new(u.iommu.clone()), u.ram.clone());
+    port.write(Iova(base + 0xfff0), b"0123456789abcdef")
+        .unwrap();
+    let mut buf = [0; 32];
+    port.read(Iova(base + 0xfff0), &mut buf).unwrap();
+    assert_eq!(&buf[..16], b"0123456789abcdef");
+    assert_eq!(
+        port.write(Iova(base + 0xfff8), &buf).unwrap_err().reason,
+        TCE_NO_WRITE
+    );
+    assert_ne!(port.read(Iova(0), &mut buf).unwrap_err().reason, NOT_MEMORY);
+    u.put(liobn, base, 0);
+    u.remove(liobn);
+    let report = u.iommu.report();
+    let w = &report.windows[2];
+    assert_eq!(
+        (w.order, w.dynamic, w.removed, w.bus_address),
+        (2, true, true, DYNAMIC)
+    );
+    assert_eq!((w.bytes_read, w.bytes_written, w.faults), (32, 24, 1));
+    assert_eq!(
+        (w.entries_now, w.entries_at_removal, w.entries_peak),
+        (0, 1, 2)
+    );
+    assert_eq!(report.hcalls["H_PUT_TCE"], 3);
+    assert_eq!(report.ddw_calls.len(), 2);
+    assert_eq!(
+        (report.ddw_calls[0].name, report.ddw_calls[0].status),
+        (CREATE, RTAS_SUCCESS)
+    );
+    assert_eq!(report.ddw_calls[0].outputs, [liobn, 0x0800_0000, 0]);
+}
+
+#[test]
+fn records_are_capped() {
+    let u = unit();
+    for _ in 0..1100 {
+        let (liobn, _) = u.create(16, 20).unwrap();
+        assert_eq!(u.remove(liobn), 0);
+        let _ = u.translate(0, 1, Access::Read);
+    }
+    let report = u.iommu.report();
+    assert_eq!(
+        (report.ddw_calls.len(), report.ddw_calls_dropped),
+        (1024, 2200 - 1024)
+    );
+    assert_eq!(
+        (report.windows.len(), report.windows_dropped),
+        (1024 + 2, 1100 - 1024)
+    );
+    assert_eq!((report.faults.len(), report.faults_total), (64, 1100));
+}
+
+#[test]
+fn set_up_is_checked() {
+    let u = unit();
+    let pe = |liobn| PeConfig {
+        buid: 1,
+        config_addr: 0,
+        liobn: Liobn(liobn),
+        members: Members::All,
+    };
+    assert_eq!(
+        u.iommu.add_pe(pe(DEFAULT)),
+        Err(ConfigError::LiobnInUse(Liobn(DEFAULT)))
+    );
+    u.remove(DEFAULT);
+    assert_eq!(
+        u.iommu.add_pe(pe(DEFAULT)),
+        Err(ConfigError::LiobnInUse(Liobn(DEFAULT)))
+    );
+    assert_eq!(
+        u.iommu.add_vio_window(Liobn(5), 0, 0x800),
+        Err(ConfigError::BadWindow {
+            base: 0,
+            size: 0x800
+        })
+    );
+    assert_eq!(u.iommu.add_pe(pe(DEFAULT + 1)), Ok(()));
+    assert_eq!(
+        u.create(12, 30),
+        Ok((DEFAULT + 2, DYNAMIC)),
+        "the next PE's LIOBN is left alone"
+    );
+    let dt = u.iommu.dt_properties(BUID).unwrap();
+    assert_eq!(
+        (dt.liobn, dt.base, dt.size, dt.extensions),
+        (Liobn(DEFAULT), 0, 1 << 30, 1)
+    );
+    assert_eq!(u.iommu.dt_properties(2), None);
+}

@@ -1,0 +1,65 @@
+//! Counters of a machine. They cost an addition each.
+
+use std::collections::BTreeMap;
+
+/// Counts of everything a guest asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Counters {
+    hypercalls: BTreeMap<u64, Calls>,
+    rtas: BTreeMap<String, Calls>,
+    /// Instructions retired by all vCPUs.
+    pub instructions: u64,
+    /// Loads from device memory.
+    pub mmio_reads: u64,
+    /// Stores to device memory.
+    pub mmio_writes: u64,
+    /// Accesses to addresses where nothing answers.
+    pub mmio_errors: u64,
+}
+
+/// How often something was called, and how often it did not succeed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Calls {
+    /// All calls.
+    pub calls: u64,
+    /// Those with a negative status.
+    pub failed: u64,
+}
+
+/// More different numbers or names than this are counted together: a guest can invent any.
+const MOST_KINDS: usize = 512;
+
+impl Counters {
+    /// A hypercall ended with `status`.
+    pub fn hypercall(&mut self, nr: u64, status: i64) {
+        let nr = if self.hypercalls.len() < MOST_KINDS || self.hypercalls.contains_key(&nr) { nr } else { u64::MAX };
+        self.hypercalls.entry(nr).or_default().count(status);
+    }
+
+    /// An RTAS call ended with `status`.
+    pub fn rtas(&mut self, name: &str, status: i64) {
+        if let Some(calls) = self.rtas.get_mut(name) {
+            calls.count(status);
+        } else if self.rtas.len() < MOST_KINDS {
+            self.rtas.entry(name.to_owned()).or_default().count(status);
+        }
+    }
+
+    /// Hypercalls by name (`0x...` for an unknown number).
+    pub fn hypercalls_by_name(&self) -> BTreeMap<String, Calls> {
+        let name = |nr: u64| viommu_devices::spapr::hcall::name(nr).map_or_else(|| format!("{nr:#x}"), str::to_owned);
+        self.hypercalls.iter().map(|(&nr, &calls)| (name(nr), calls)).collect()
+    }
+
+    /// RTAS calls by name.
+    pub fn rtas_by_name(&self) -> BTreeMap<String, Calls> {
+        self.rtas.clone()
+    }
+}
+
+impl Calls {
+    fn count(&mut self, status: i64) {
+        self.calls += 1;
+        self.failed += u64::from(status < 0);
+    }
+}

@@ -1,0 +1,117 @@
+//! The report of a run. Everything but [`Report::host`] is the same in every run of the same inputs.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::console::Phase;
+use super::counters::Calls;
+
+/// What happened in one run.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Report {
+    /// The machine.
+    pub machine: MachineSummary,
+    /// How it ended.
+    pub end: String,
+    /// Landmarks in order.
+    pub phases: Vec<Phase>,
+    /// Instructions retired by all vCPUs.
+    pub instructions: u64,
+    /// Virtual time at the end, in nanoseconds.
+    pub virtual_ns: u64,
+    /// How much of it was skipped because every vCPU waited, in nanoseconds.
+    pub idle_ns: u64,
+    /// DMA windows and the calls that made them, as the IOMMU counts them.
+    pub iommu: serde_json::Value,
+    /// Hypercalls by name.
+    pub hypercalls: BTreeMap<String, Calls>,
+    /// RTAS calls by name.
+    pub rtas: BTreeMap<String, Calls>,
+    /// PCI functions.
+    pub devices: Vec<DeviceSummary>,
+    /// External interrupts presented, by source number.
+    pub interrupts: BTreeMap<String, u64>,
+    /// Accesses to device memory.
+    pub mmio: MmioSummary,
+    /// Checks of the run.
+    pub checks: Vec<Check>,
+    /// What depends on the host: never compare this.
+    pub host: HostSummary,
+}
+
+/// The machine of a report.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct MachineSummary {
+    /// Always `pseries` for now.
+    pub kind: String,
+    /// Number of vCPUs.
+    pub cpus: u32,
+    /// RAM in bytes.
+    pub memory: u64,
+    /// Kernel command line.
+    pub append: String,
+}
+
+/// A PCI function of a report.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct DeviceSummary {
+    /// Its name.
+    pub name: String,
+    /// Bus, device, function.
+    pub address: String,
+    /// Bytes it read from guest memory.
+    pub bytes_read: u64,
+    /// Bytes it wrote to guest memory.
+    pub bytes_written: u64,
+    /// Its requests that ended in a fault.
+    pub faults: u64,
+}
+
+/// Accesses to device memory.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct MmioSummary {
+    /// Loads.
+    pub reads: u64,
+    /// Stores.
+    pub writes: u64,
+    /// Accesses that nothing answered.
+    pub errors: u64,
+}
+
+/// One thing that was checked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// What.
+    pub name: String,
+    /// Whether it held.
+    pub ok: bool,
+    /// What was seen.
+    pub detail: String,
+}
+
+/// What depends on the host.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct HostSummary {
+    /// Seconds from start to end.
+    pub seconds: f64,
+    /// Million instructions per second.
+    pub mips: f64,
+    /// Seconds from start to each landmark, in the order of [`Report::phases`].
+    pub phase_seconds: Vec<f64>,
+}
+
+impl Report {
+    /// True if every check held.
+    pub fn checks_hold(&self) -> bool {
+        self.checks.iter().all(|c| c.ok)
+    }
+
+    /// The report as JSON, with what depends on the host.
+    ///
+    /// # Errors
+    /// Those of the serializer; there should be none.
+    pub fn to_json(&self) -> serde_json::Result<String> {
+        serde_json::to_string_pretty(self)
+    }
+}

@@ -1,0 +1,204 @@
+//! What a machine is made of, and how a run may end.
+
+use std::path::PathBuf;
+
+use super::map;
+
+/// Everything that decides a run.
+#[derive(Clone, Debug)]
+pub struct MachineConfig {
+    /// RAM in bytes.
+    pub memory: u64,
+    /// Number of vCPUs, 1 to [`map::CPUS_MAX`].
+    pub cpus: u32,
+    /// Kernel image: a whole ELF file.
+    pub kernel: Option<Vec<u8>>,
+    /// Initial RAM disk.
+    pub initrd: Option<Vec<u8>>,
+    /// Flat image for real address 0, entered at 0x100.
+    pub bios: Option<Vec<u8>>,
+    /// Kernel command line.
+    pub append: String,
+    /// Devices behind the PCI host bridge, by slot.
+    pub devices: Vec<DeviceConfig>,
+    /// What the hypervisor offers.
+    pub features: Features,
+    /// End the run when a console line contains this.
+    pub until: Option<String>,
+    /// End the run after this many instructions.
+    pub max_instructions: Option<u64>,
+    /// What a guest's reboot does.
+    pub on_reboot: OnReboot,
+}
+
+impl Default for MachineConfig {
+    fn default() -> Self {
+        MachineConfig {
+            memory: 1 << 30,
+            cpus: 1,
+            kernel: None,
+            initrd: None,
+            bios: None,
+            append: String::new(),
+            devices: Vec::new(),
+            features: Features::default(),
+            until: None,
+            max_instructions: None,
+            on_reboot: OnReboot::End,
+        }
+    }
+}
+
+/// Options of the hypervisor that a guest sees in `ibm,hypertas-functions` and in its hypercalls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Features {
+    /// `hcall-multi-tce`: H_PUT_TCE_INDIRECT and H_STUFF_TCE.
+    pub multi_tce: bool,
+    /// The four dynamic DMA window calls.
+    pub ddw: bool,
+}
+
+impl Default for Features {
+    fn default() -> Self {
+        Features { multi_tce: true, ddw: true }
+    }
+}
+
+/// What to do when a guest asks for a reboot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnReboot {
+    /// End the run.
+    #[default]
+    End,
+    /// Start again from power-on.
+    Restart,
+}
+
+/// One PCI function.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DeviceConfig {
+    /// An NVMe controller with a namespace for each disk.
+    Nvme(Vec<DiskConfig>),
+    /// A modern virtio block device.
+    VirtioBlk(DiskConfig),
+    /// The educational device.
+    Edu,
+}
+
+/// A raw image file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskConfig {
+    /// Its path.
+    pub path: PathBuf,
+    /// How guest writes are treated.
+    pub mode: DiskMode,
+}
+
+/// How a guest's writes to a disk are treated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DiskMode {
+    /// They reach the file.
+    #[default]
+    Writable,
+    /// They are refused.
+    ReadOnly,
+    /// They stay in memory and are lost at the end.
+    Snapshot,
+}
+
+/// Why a machine cannot be built. Each is the user's to mend.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// RAM is not acceptable.
+    #[error("memory of {0:#x} bytes: it must be a multiple of 16M, at least 64M and at most 1T")]
+    Memory(u64),
+    /// The host does not give the RAM.
+    #[error("the host does not give {bytes} bytes of memory for the guest ({reason}); ask for less with --memory")]
+    HostMemory {
+        /// How much was asked for.
+        bytes: u64,
+        /// The host's reason.
+        reason: String,
+    },
+    /// Number of vCPUs.
+    #[error("{0} vCPUs: the machine has 1 to {max}", max = map::CPUS_MAX)]
+    Cpus(u32),
+    /// Neither kernel nor firmware.
+    #[error("nothing to run: give a kernel or a firmware image")]
+    NothingToRun,
+    /// The kernel image is bad.
+    #[error("kernel: {0}")]
+    Kernel(#[from] super::elf::ElfError),
+    /// Something does not fit into RAM.
+    #[error("the {what} ({need:#x} bytes) does not fit into the {room:#x} bytes of memory free for it; give more with --memory")]
+    DoesNotFit {
+        /// What it is.
+        what: &'static str,
+        /// Its size in bytes.
+        need: u64,
+        /// The room for it in bytes.
+        room: u64,
+    },
+    /// A disk cannot be used.
+    #[error("disk {path}: {reason}")]
+    Disk {
+        /// The image.
+        path: String,
+        /// Why not.
+        reason: String,
+    },
+    /// More devices than slots.
+    #[error("{0} devices: the host bridge has 31 slots")]
+    TooManyDevices(usize),
+    /// The device tree does not come together.
+    #[error("device tree: {0}")]
+    DeviceTree(String),
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The guest switched the machine off.
+    PowerOff,
+    /// The guest asked for a reboot.
+    Reboot,
+    /// The guest reported its death (`ibm,os-term`); its words.
+    Panic(String),
+    /// A console line contained the pattern of `--until`.
+    Until(String),
+    /// The instructions of `--max-instructions` are used up.
+    MaxInstructions,
+    /// Every vCPU waits and nothing will ever wake one.
+    Deadlock,
+    /// A vCPU cannot go on.
+    CpuStopped {
+        /// Which vCPU.
+        cpu: usize,
+        /// Why.
+        reason: String,
+    },
+    /// The user left (Ctrl-A X).
+    UserQuit,
+}
+
+impl End {
+    /// True for an end that counts as success: the guest, the pattern or the user ended it.
+    pub fn is_orderly(&self) -> bool {
+        matches!(self, End::PowerOff | End::Reboot | End::Until(_) | End::UserQuit)
+    }
+}
+
+impl std::fmt::Display for End {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            End::PowerOff => f.write_str("the guest switched the machine off"),
+            End::Reboot => f.write_str("the guest asked for a reboot"),
+            End::Panic(words) => write!(f, "the guest panicked: {words}"),
+            End::Until(pattern) => write!(f, "the console showed \"{pattern}\""),
+            End::MaxInstructions => f.write_str("the instructions of --max-instructions are used up"),
+            End::Deadlock => f.write_str("every vCPU waits and no event is due: nothing would ever happen again"),
+            End::CpuStopped { cpu, reason } => write!(f, "vCPU {cpu} cannot go on: {reason}"),
+            End::UserQuit => f.write_str("left by the user"),
+        }
+    }
+}
