@@ -39,7 +39,13 @@ impl fmt::Debug for Iova {
 }
 impl fmt::Debug for SourceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:02x}:{:02x}.{}", self.0 >> 8, self.0 >> 3 & 31, self.0 & 7)
+        write!(
+            f,
+            "{:02x}:{:02x}.{}",
+            self.0 >> 8,
+            self.0 >> 3 & 31,
+            self.0 & 7
+        )
     }
 }
 impl fmt::Debug for Pasid {
@@ -102,12 +108,19 @@ pub struct FaultReason {
 
 impl fmt::Display for FaultReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.code == 0 { f.write_str(self.name) } else { write!(f, "{} (code {:#x})", self.name, self.code) }
+        if self.code == 0 {
+            f.write_str(self.name)
+        } else {
+            write!(f, "{} (code {:#x})", self.name, self.code)
+        }
     }
 }
 
 /// The address is translated, but no RAM is there.
-pub const NOT_MEMORY: FaultReason = FaultReason { code: 0, name: "translated address is not memory" };
+pub const NOT_MEMORY: FaultReason = FaultReason {
+    code: 0,
+    name: "translated address is not memory",
+};
 
 /// An IOMMU, or the absence of one.
 pub trait Translator: Send + Sync + fmt::Debug {
@@ -127,7 +140,10 @@ pub struct Identity;
 
 impl Translator for Identity {
     fn translate(&self, r: &DmaRequest) -> Result<Piece, DmaFault> {
-        Ok(Piece { gpa: Gpa(r.iova.0), len: r.len })
+        Ok(Piece {
+            gpa: Gpa(r.iova.0),
+            len: r.len,
+        })
     }
 }
 
@@ -154,7 +170,12 @@ pub struct DmaPort {
 impl DmaPort {
     /// A port for `source`, behind `translator`.
     pub fn new(source: SourceId, translator: Arc<dyn Translator>, ram: GuestRam) -> Self {
-        DmaPort { source, translator, ram, counters: Arc::default() }
+        DmaPort {
+            source,
+            translator,
+            ram,
+            counters: Arc::default(),
+        }
     }
 
     /// The requester id of this port.
@@ -177,11 +198,20 @@ impl DmaPort {
     /// # Errors
     /// The translator's fault.
     pub fn translate(&self, iova: Iova, len: u64, access: Access) -> Result<Piece, DmaFault> {
-        let request = DmaRequest { source: self.source, pasid: None, iova, len, access };
+        let request = DmaRequest {
+            source: self.source,
+            pasid: None,
+            iova,
+            len,
+            access,
+        };
         let piece = self.translator.translate(&request).inspect_err(|_| {
             self.counters.faults.fetch_add(1, Ordering::Relaxed);
         })?;
-        Ok(Piece { gpa: piece.gpa, len: piece.len.clamp(1, len.max(1)) })
+        Ok(Piece {
+            gpa: piece.gpa,
+            len: piece.len.clamp(1, len.max(1)),
+        })
     }
 
     /// Reads guest memory at `iova`.
@@ -193,8 +223,12 @@ impl DmaPort {
         while done < buf.len() {
             let (request, piece) = self.piece(iova, done, buf.len(), Access::Read)?;
             let part = &mut buf[done..done + piece.len as usize];
-            self.ram.read_slice(part, GuestAddress(piece.gpa.0)).map_err(|_| self.not_memory(request))?;
-            self.counters.bytes_read.fetch_add(piece.len, Ordering::Relaxed);
+            self.ram
+                .read_slice(part, GuestAddress(piece.gpa.0))
+                .map_err(|_| self.not_memory(request))?;
+            self.counters
+                .bytes_read
+                .fetch_add(piece.len, Ordering::Relaxed);
             self.translator.completed(&request, &piece);
             done += piece.len as usize;
         }
@@ -210,23 +244,45 @@ impl DmaPort {
         while done < buf.len() {
             let (request, piece) = self.piece(iova, done, buf.len(), Access::Write)?;
             let part = &buf[done..done + piece.len as usize];
-            self.ram.write_slice(part, GuestAddress(piece.gpa.0)).map_err(|_| self.not_memory(request))?;
-            self.counters.bytes_written.fetch_add(piece.len, Ordering::Relaxed);
+            self.ram
+                .write_slice(part, GuestAddress(piece.gpa.0))
+                .map_err(|_| self.not_memory(request))?;
+            self.counters
+                .bytes_written
+                .fetch_add(piece.len, Ordering::Relaxed);
             self.translator.completed(&request, &piece);
             done += piece.len as usize;
         }
         Ok(())
     }
 
-    fn piece(&self, iova: Iova, done: usize, len: usize, access: Access) -> Result<(DmaRequest, Piece), DmaFault> {
+    fn piece(
+        &self,
+        iova: Iova,
+        done: usize,
+        len: usize,
+        access: Access,
+    ) -> Result<(DmaRequest, Piece), DmaFault> {
         let iova = Iova(iova.0.wrapping_add(done as u64));
         let len = (len - done) as u64;
         let piece = self.translate(iova, len, access)?;
-        Ok((DmaRequest { source: self.source, pasid: None, iova, len, access }, piece))
+        Ok((
+            DmaRequest {
+                source: self.source,
+                pasid: None,
+                iova,
+                len,
+                access,
+            },
+            piece,
+        ))
     }
 
     fn not_memory(&self, request: DmaRequest) -> DmaFault {
         self.counters.faults.fetch_add(1, Ordering::Relaxed);
-        DmaFault { request, reason: NOT_MEMORY }
+        DmaFault {
+            request,
+            reason: NOT_MEMORY,
+        }
     }
 }

@@ -45,7 +45,13 @@ impl WriteWatch {
         if !self.shared.any.swap(false, Ordering::Acquire) {
             return Vec::new();
         }
-        let list = std::mem::take(&mut *self.shared.written.lock().unwrap_or_else(|e| e.into_inner()));
+        let list = std::mem::take(
+            &mut *self
+                .shared
+                .written
+                .lock()
+                .unwrap_or_else(|e| e.into_inner()),
+        );
         for &page in &list {
             self.shared.pages[page].store(0, Ordering::Relaxed);
         }
@@ -59,9 +65,17 @@ impl WriteWatch {
         let first = offset / WATCH_PAGE;
         let last = offset.saturating_add(len - 1) / WATCH_PAGE;
         for page in first..=last.min(self.shared.pages.len().saturating_sub(1)) {
-            let Some(state) = self.shared.pages.get(page) else { return };
-            if state.load(Ordering::Relaxed) == WATCHED && state.fetch_or(PENDING, Ordering::Relaxed) == WATCHED {
-                self.shared.written.lock().unwrap_or_else(|e| e.into_inner()).push(page);
+            let Some(state) = self.shared.pages.get(page) else {
+                return;
+            };
+            if state.load(Ordering::Relaxed) == WATCHED
+                && state.fetch_or(PENDING, Ordering::Relaxed) == WATCHED
+            {
+                self.shared
+                    .written
+                    .lock()
+                    .unwrap_or_else(|e| e.into_inner())
+                    .push(page);
                 self.shared.any.store(true, Ordering::Release);
             }
         }
@@ -80,7 +94,10 @@ impl Bitmap for WriteWatch {
         false
     }
     fn slice_at(&self, offset: usize) -> WriteWatchSlice {
-        WriteWatchSlice { watch: self.clone(), base: offset }
+        WriteWatchSlice {
+            watch: self.clone(),
+            base: offset,
+        }
     }
 }
 
@@ -88,7 +105,12 @@ impl NewBitmap for WriteWatch {
     fn with_len(len: usize) -> Self {
         let mut pages = Vec::new();
         pages.resize_with(len.div_ceil(WATCH_PAGE), AtomicU8::default);
-        WriteWatch { shared: Arc::new(Shared { pages, ..Shared::default() }) }
+        WriteWatch {
+            shared: Arc::new(Shared {
+                pages,
+                ..Shared::default()
+            }),
+        }
     }
 }
 
@@ -120,7 +142,10 @@ impl Bitmap for WriteWatchSlice {
         false
     }
     fn slice_at(&self, offset: usize) -> WriteWatchSlice {
-        WriteWatchSlice { watch: self.watch.clone(), base: self.base.saturating_add(offset) }
+        WriteWatchSlice {
+            watch: self.watch.clone(),
+            base: self.base.saturating_add(offset),
+        }
     }
 }
 

@@ -46,7 +46,11 @@ pub struct Reply {
 
 impl From<Status> for Reply {
     fn from(status: Status) -> Self {
-        Reply { status, values: [0; 8], count: 0 }
+        Reply {
+            status,
+            values: [0; 8],
+            count: 0,
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! NVRAM behind `nvram-fetch` and `nvram-store`. LoPAR §7.3.1.
+//! NVRAM behind `nvram-fetch` and `nvram-store`. LoPAR §7.
 
 use vm_memory::{Bytes, GuestAddress};
 
@@ -19,7 +19,9 @@ pub struct Nvram {
 
 impl Default for Nvram {
     fn default() -> Self {
-        Nvram { bytes: vec![0; NVRAM_SIZE] }
+        Nvram {
+            bytes: vec![0; NVRAM_SIZE],
+        }
     }
 }
 
@@ -37,24 +39,33 @@ impl Nvram {
         }
     }
 
-    /// `nvram-fetch` (index, buffer, length) -> status, bytes fetched. LoPAR §7.3.1.1.
+    /// `nvram-fetch` (index, buffer, length) -> status, bytes fetched. LoPAR §7.
     pub fn fetch(&self, args: &[u32], ram: &GuestRam) -> RtasReply {
-        let &[index, buffer, len] = args else { return RTAS_PARAMETER.into() };
-        let Some(part) = range(index, len).and_then(|r| self.bytes.get(r)) else { return RTAS_PARAMETER.into() };
+        let &[index, buffer, len] = args else {
+            return RTAS_PARAMETER.into();
+        };
+        let Some(part) = range(index, len).and_then(|r| self.bytes.get(r)) else {
+            return RTAS_PARAMETER.into();
+        };
         match ram.write_slice(part, GuestAddress(buffer.into())) {
             Ok(()) => RtasReply::with(&[len]),
             Err(_) => RTAS_HARDWARE_ERROR.into(),
         }
     }
 
-    /// `nvram-store` (index, buffer, length) -> status, bytes stored. Nothing is stored on failure. LoPAR §7.3.1.2.
+    /// `nvram-store` (index, buffer, length) -> status, bytes stored. Nothing is stored on failure. LoPAR §7.
     pub fn store(&mut self, args: &[u32], ram: &GuestRam) -> RtasReply {
-        let &[index, buffer, len] = args else { return RTAS_PARAMETER.into() };
+        let &[index, buffer, len] = args else {
+            return RTAS_PARAMETER.into();
+        };
         let Some(part) = range(index, len).and_then(|r| self.bytes.get_mut(r)) else {
             return RTAS_PARAMETER.into();
         };
         let mut new = vec![0; part.len()];
-        if ram.read_slice(&mut new, GuestAddress(buffer.into())).is_err() {
+        if ram
+            .read_slice(&mut new, GuestAddress(buffer.into()))
+            .is_err()
+        {
             return RTAS_HARDWARE_ERROR.into();
         }
         part.copy_from_slice(&new);

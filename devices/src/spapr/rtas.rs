@@ -1,4 +1,4 @@
-//! RTAS: the table of calls, the argument buffer, status values. LoPAR §7.2, §7.3.
+//! RTAS: the table of calls, the argument buffer, status values. LoPAR §7.
 //!
 //! Which handler serves a call is the machine's business; it matches on [`RtasCall`].
 
@@ -14,7 +14,7 @@ mod tests;
 /// Most input cells a call may have, and most output cells.
 pub const MAX_CELLS: usize = 16;
 
-/// Status of an RTAS call, in the first output cell. LoPAR §7.2.8.
+/// Status of an RTAS call, in the first output cell. LoPAR §7.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RtasStatus(pub i32);
 
@@ -51,7 +51,10 @@ pub struct RtasReply {
 
 impl From<RtasStatus> for RtasReply {
     fn from(status: RtasStatus) -> Self {
-        RtasReply { status, values: [0; MAX_CELLS - 1] }
+        RtasReply {
+            status,
+            values: [0; MAX_CELLS - 1],
+        }
     }
 }
 
@@ -97,49 +100,49 @@ macro_rules! calls {
 }
 
 calls! {
-    DisplayCharacter = 0x2000 "display-character" "one character to the operator. LoPAR §7.3.5.1",
-    GetTimeOfDay = 0x2001 "get-time-of-day" "time since 1 January, UTC. LoPAR §7.3.2.1",
-    SetTimeOfDay = 0x2002 "set-time-of-day" "sets the clock. LoPAR §7.3.2.2",
-    EventScan = 0x2003 "event-scan" "polls for events. LoPAR §7.3.4.1",
-    CheckException = 0x2004 "check-exception" "fetches the log of an interrupt. LoPAR §7.3.4.2",
-    PowerOff = 0x2005 "power-off" "ends the machine. LoPAR §7.3.7.2",
-    SystemReboot = 0x2006 "system-reboot" "restarts the machine. LoPAR §7.3.6",
-    NvramFetch = 0x2007 "nvram-fetch" "reads NVRAM. LoPAR §7.3.1.1",
-    NvramStore = 0x2008 "nvram-store" "writes NVRAM. LoPAR §7.3.1.2",
-    ReadPciConfig = 0x2009 "read-pci-config" "configuration read without a unit id. LoPAR §7.3.3",
-    WritePciConfig = 0x200a "write-pci-config" "configuration write without a unit id. LoPAR §7.3.3",
-    IbmReadPciConfig = 0x200b "ibm,read-pci-config" "configuration read. LoPAR §7.3.3.1",
-    IbmWritePciConfig = 0x200c "ibm,write-pci-config" "configuration write. LoPAR §7.3.3.2",
-    IbmChangeMsi = 0x200d "ibm,change-msi" "gives message interrupts to a function. LoPAR §7.3.10.5.1",
-    IbmQueryInterruptSourceNumber = 0x200e "ibm,query-interrupt-source-number" "source of a function's interrupt. LoPAR §7.3.10.5.2",
-    IbmSetXive = 0x200f "ibm,set-xive" "server and priority of a source. LoPAR §7.3.10.1",
-    IbmGetXive = 0x2010 "ibm,get-xive" "reads them. LoPAR §7.3.10.2",
-    IbmIntOff = 0x2011 "ibm,int-off" "masks a source. LoPAR §7.3.10.3",
-    IbmIntOn = 0x2012 "ibm,int-on" "unmasks a source. LoPAR §7.3.10.4",
-    IbmQueryPeDmaWindow = 0x2013 "ibm,query-pe-dma-window" "what windows could be made. LoPAR §7.3.33.1",
-    IbmCreatePeDmaWindow = 0x2014 "ibm,create-pe-dma-window" "makes a window. LoPAR §7.3.33.2",
-    IbmRemovePeDmaWindow = 0x2015 "ibm,remove-pe-dma-window" "removes a window. LoPAR §7.3.33.3",
-    IbmResetPeDmaWindows = 0x2016 "ibm,reset-pe-dma-windows" "boot state of a PE's windows. LoPAR §7.3.33.4",
-    StartCpu = 0x2017 "start-cpu" "starts a stopped processor. LoPAR §7.3.8.2",
-    QueryCpuStoppedState = 0x2018 "query-cpu-stopped-state" "whether a processor is stopped. LoPAR §7.3.8.3",
-    StopSelf = 0x2019 "stop-self" "stops the calling processor. LoPAR §7.3.8.1",
-    IbmGetSystemParameter = 0x201a "ibm,get-system-parameter" "reads a parameter. LoPAR §7.3.16.1",
-    IbmSetSystemParameter = 0x201b "ibm,set-system-parameter" "sets a parameter. LoPAR §7.3.16.2",
-    IbmOsTerm = 0x201c "ibm,os-term" "the system ended abnormally. LoPAR §7.3.9.1",
-    IbmGetConfigAddrInfo2 = 0x201d "ibm,get-config-addr-info2" "PE of a configuration address. LoPAR §7.3.11.4",
-    IbmSetEehOption = 0x201e "ibm,set-eeh-option" "turns error handling on. LoPAR §7.3.11.1",
-    IbmReadSlotResetState2 = 0x201f "ibm,read-slot-reset-state2" "state of a PE. LoPAR §7.3.11.2",
-    IbmSetSlotReset = 0x2020 "ibm,set-slot-reset" "resets a PE. LoPAR §7.3.11.3",
-    IbmSlotErrorDetail = 0x2021 "ibm,slot-error-detail" "log of a frozen PE. LoPAR §7.3.11.5",
-    IbmConfigurePe = 0x2022 "ibm,configure-pe" "restores a PE's configuration. LoPAR §7.3.11.7",
-    IbmExtendedOsTerm = 0x2023 "ibm,extended-os-term" "says that os-term may be called. LoPAR §7.3.9.2",
-    GetSensorState = 0x2024 "get-sensor-state" "reads a sensor. LoPAR §7.3.5.5",
-    SetIndicator = 0x2025 "set-indicator" "sets an indicator. LoPAR §7.3.5.4",
-    GetPowerLevel = 0x2026 "get-power-level" "reads a power domain. LoPAR §7.3.7.1",
-    SetPowerLevel = 0x2027 "set-power-level" "sets a power domain. LoPAR §7.3.7.1",
-    IbmConfigureConnector = 0x2028 "ibm,configure-connector" "device tree of a connector. LoPAR §13.5.3.5",
-    IbmNmiRegister = 0x2029 "ibm,nmi-register" "registers machine-check handlers. LoPAR §7.3.14.1",
-    IbmNmiInterlock = 0x202a "ibm,nmi-interlock" "releases the machine-check log. LoPAR §7.3.14.2",
+    DisplayCharacter = 0x2000 "display-character" "one character to the operator",
+    GetTimeOfDay = 0x2001 "get-time-of-day" "time since 1 January, UTC",
+    SetTimeOfDay = 0x2002 "set-time-of-day" "sets the clock",
+    EventScan = 0x2003 "event-scan" "polls for events",
+    CheckException = 0x2004 "check-exception" "fetches the log of an interrupt",
+    PowerOff = 0x2005 "power-off" "ends the machine",
+    SystemReboot = 0x2006 "system-reboot" "restarts the machine",
+    NvramFetch = 0x2007 "nvram-fetch" "reads NVRAM",
+    NvramStore = 0x2008 "nvram-store" "writes NVRAM",
+    ReadPciConfig = 0x2009 "read-pci-config" "configuration read without a unit id",
+    WritePciConfig = 0x200a "write-pci-config" "configuration write without a unit id",
+    IbmReadPciConfig = 0x200b "ibm,read-pci-config" "configuration read",
+    IbmWritePciConfig = 0x200c "ibm,write-pci-config" "configuration write",
+    IbmChangeMsi = 0x200d "ibm,change-msi" "gives message interrupts to a function",
+    IbmQueryInterruptSourceNumber = 0x200e "ibm,query-interrupt-source-number" "source of a function's interrupt",
+    IbmSetXive = 0x200f "ibm,set-xive" "server and priority of a source",
+    IbmGetXive = 0x2010 "ibm,get-xive" "reads them",
+    IbmIntOff = 0x2011 "ibm,int-off" "masks a source",
+    IbmIntOn = 0x2012 "ibm,int-on" "unmasks a source",
+    IbmQueryPeDmaWindow = 0x2013 "ibm,query-pe-dma-window" "what windows could be made",
+    IbmCreatePeDmaWindow = 0x2014 "ibm,create-pe-dma-window" "makes a window",
+    IbmRemovePeDmaWindow = 0x2015 "ibm,remove-pe-dma-window" "removes a window",
+    IbmResetPeDmaWindows = 0x2016 "ibm,reset-pe-dma-windows" "boot state of a PE's windows",
+    StartCpu = 0x2017 "start-cpu" "starts a stopped processor",
+    QueryCpuStoppedState = 0x2018 "query-cpu-stopped-state" "whether a processor is stopped",
+    StopSelf = 0x2019 "stop-self" "stops the calling processor",
+    IbmGetSystemParameter = 0x201a "ibm,get-system-parameter" "reads a parameter",
+    IbmSetSystemParameter = 0x201b "ibm,set-system-parameter" "sets a parameter",
+    IbmOsTerm = 0x201c "ibm,os-term" "the system ended abnormally",
+    IbmGetConfigAddrInfo2 = 0x201d "ibm,get-config-addr-info2" "PE of a configuration address",
+    IbmSetEehOption = 0x201e "ibm,set-eeh-option" "turns error handling on",
+    IbmReadSlotResetState2 = 0x201f "ibm,read-slot-reset-state2" "state of a PE",
+    IbmSetSlotReset = 0x2020 "ibm,set-slot-reset" "resets a PE",
+    IbmSlotErrorDetail = 0x2021 "ibm,slot-error-detail" "log of a frozen PE",
+    IbmConfigurePe = 0x2022 "ibm,configure-pe" "restores a PE's configuration",
+    IbmExtendedOsTerm = 0x2023 "ibm,extended-os-term" "says that os-term may be called",
+    GetSensorState = 0x2024 "get-sensor-state" "reads a sensor",
+    SetIndicator = 0x2025 "set-indicator" "sets an indicator",
+    GetPowerLevel = 0x2026 "get-power-level" "reads a power domain",
+    SetPowerLevel = 0x2027 "set-power-level" "sets a power domain",
+    IbmConfigureConnector = 0x2028 "ibm,configure-connector" "device tree of a connector",
+    IbmNmiRegister = 0x2029 "ibm,nmi-register" "registers machine-check handlers",
+    IbmNmiInterlock = 0x202a "ibm,nmi-interlock" "releases the machine-check log",
 }
 
 /// One RTAS call, copied out of guest memory.
@@ -160,7 +163,8 @@ fn cells<const N: usize>(ram: &GuestRam, at: u64) -> Option<[u32; N]> {
     let mut out = [0u32; N];
     for (i, slot) in (0u64..).zip(out.iter_mut()) {
         let mut bytes = [0u8; 4];
-        ram.read_slice(&mut bytes, GuestAddress(at.checked_add(4 * i)?)).ok()?;
+        ram.read_slice(&mut bytes, GuestAddress(at.checked_add(4 * i)?))
+            .ok()?;
         *slot = u32::from_be_bytes(bytes);
     }
     Some(out)
@@ -188,7 +192,13 @@ impl RtasRequest {
             let at = buffer.0.checked_add(12 + 4 * i).ok_or(bad)?;
             [*slot] = cells::<1>(ram, at).ok_or(bad)?;
         }
-        Ok(RtasRequest { call, buffer, nret, nargs, cells: inputs })
+        Ok(RtasRequest {
+            call,
+            buffer,
+            nret,
+            nargs,
+            cells: inputs,
+        })
     }
 
     /// The input cells.
@@ -211,7 +221,12 @@ impl RtasRequest {
         for value in values.take(self.nret) {
             out.extend_from_slice(&value.to_be_bytes());
         }
-        let at = self.buffer.0.checked_add(12 + 4 * self.nargs as u64).ok_or(hcall::H_PARAMETER)?;
-        ram.write_slice(&out, GuestAddress(at)).map_err(|_| hcall::H_PARAMETER)
+        let at = self
+            .buffer
+            .0
+            .checked_add(12 + 4 * self.nargs as u64)
+            .ok_or(hcall::H_PARAMETER)?;
+        ram.write_slice(&out, GuestAddress(at))
+            .map_err(|_| hcall::H_PARAMETER)
     }
 }

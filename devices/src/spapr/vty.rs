@@ -1,4 +1,4 @@
-//! The virtual terminal: H_PUT_TERM_CHAR and H_GET_TERM_CHAR. LoPAR §16.4.
+//! The virtual terminal: H_PUT_TERM_CHAR and H_GET_TERM_CHAR, as LoPAR has them.
 
 use std::collections::VecDeque;
 
@@ -44,14 +44,24 @@ pub struct Vty {
 
 impl std::fmt::Debug for Vty {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Vty").field("unit", &self.unit).field("waiting", &self.input.len()).finish_non_exhaustive()
+        f.debug_struct("Vty")
+            .field("unit", &self.unit)
+            .field("waiting", &self.input.len())
+            .finish_non_exhaustive()
     }
 }
 
 impl Vty {
     /// A terminal with this unit address and interrupt source; output goes to `sink`.
     pub fn new(unit: u64, source: u32, sink: Box<dyn CharSink>) -> Self {
-        Vty { unit, source, sink, input: VecDeque::new(), interrupt: false, written: 0 }
+        Vty {
+            unit,
+            source,
+            sink,
+            input: VecDeque::new(),
+            interrupt: false,
+            written: 0,
+        }
     }
 
     /// Unit address.
@@ -134,5 +144,9 @@ impl Vty {
 
 /// Answer for a terminal that does not exist.
 pub fn no_such_terminal(nr: u64) -> Reply {
-    if matches!(nr, H_PUT_TERM_CHAR | H_GET_TERM_CHAR) { H_PARAMETER.into() } else { H_FUNCTION.into() }
+    if matches!(nr, H_PUT_TERM_CHAR | H_GET_TERM_CHAR) {
+        H_PARAMETER.into()
+    } else {
+        H_FUNCTION.into()
+    }
 }

@@ -1,4 +1,4 @@
-//! XICS: interrupt presentation per server, interrupt sources, their hypercalls and RTAS calls. LoPAR §7.3.10, §14.5.4.7.
+//! XICS: interrupt presentation per server, interrupt sources, their hypercalls and RTAS calls. LoPAR §7, §14.5.
 //!
 //! A source waits in `queue` from the moment it wants attention until it is presented. [`Xics::evaluate`] is the one place where a
 //! server's pending interrupt is chosen: the most favoured of the waiting sources and the interprocessor interrupt, if it is more
@@ -88,7 +88,12 @@ pub struct Server {
     pub pending_priority: u8,
 }
 
-const IDLE: Server = Server { cppr: 0, mfrr: MASKED, xisr: 0, pending_priority: MASKED };
+const IDLE: Server = Server {
+    cppr: 0,
+    mfrr: MASKED,
+    xisr: 0,
+    pending_priority: MASKED,
+};
 
 impl Server {
     fn xirr(&self) -> u32 {
@@ -108,7 +113,11 @@ impl Xics {
     /// A controller with servers 0 to `servers` - 1 (at most [`MAX_SERVERS`]) and no sources.
     pub fn new(servers: u32) -> Self {
         let servers = servers.min(MAX_SERVERS) as usize;
-        Xics { servers: vec![IDLE; servers], sources: BTreeMap::new(), queue: BTreeSet::new() }
+        Xics {
+            servers: vec![IDLE; servers],
+            sources: BTreeMap::new(),
+            queue: BTreeSet::new(),
+        }
     }
 
     /// Adds sources `first` to `first + count - 1`, masked. Numbers below 16 or above 24 bits, and sources beyond [`MAX_SOURCES`],
@@ -119,7 +128,9 @@ impl Xics {
                 return;
             }
             if (16..1 << 24).contains(&number) {
-                self.sources.entry(number).or_insert_with(|| Source::new(trigger));
+                self.sources
+                    .entry(number)
+                    .or_insert_with(|| Source::new(trigger));
             }
         }
     }
@@ -141,7 +152,9 @@ impl Xics {
 
     /// True if the external interrupt of `server` is asserted.
     pub fn external_asserted(&self, server: u32) -> bool {
-        self.servers.get(server as usize).is_some_and(|s| s.xisr != 0)
+        self.servers
+            .get(server as usize)
+            .is_some_and(|s| s.xisr != 0)
     }
 
     /// One edge on an edge source. Returns false if there is no such source.
@@ -176,7 +189,11 @@ impl Xics {
         self.queue.clear();
         for s in self.sources.values_mut() {
             let (asserted, counters) = (s.wants && s.trigger == Trigger::Level, s.counters);
-            *s = Source { wants: asserted, counters, ..Source::new(s.trigger) };
+            *s = Source {
+                wants: asserted,
+                counters,
+                ..Source::new(s.trigger)
+            };
         }
     }
 
@@ -223,22 +240,38 @@ impl Xics {
     pub fn rtas(&mut self, call: RtasCall, args: &[u32]) -> Option<RtasReply> {
         let bad = Some(RTAS_PARAMETER.into());
         let (source, rest) = match (call, args) {
-            (RtasCall::IbmSetXive, &[source, server, priority]) => (source, Some((server, priority))),
-            (RtasCall::IbmGetXive | RtasCall::IbmIntOff | RtasCall::IbmIntOn, &[source]) => (source, None),
-            (RtasCall::IbmSetXive | RtasCall::IbmGetXive | RtasCall::IbmIntOff | RtasCall::IbmIntOn, _) => return bad,
+            (RtasCall::IbmSetXive, &[source, server, priority]) => {
+                (source, Some((server, priority)))
+            }
+            (RtasCall::IbmGetXive | RtasCall::IbmIntOff | RtasCall::IbmIntOn, &[source]) => {
+                (source, None)
+            }
+            (
+                RtasCall::IbmSetXive
+                | RtasCall::IbmGetXive
+                | RtasCall::IbmIntOff
+                | RtasCall::IbmIntOn,
+                _,
+            ) => return bad,
             _ => return None,
         };
         let servers = self.servers.len();
-        let Some(s) = self.sources.get_mut(&source) else { return bad };
+        let Some(s) = self.sources.get_mut(&source) else {
+            return bad;
+        };
         match (call, rest) {
             (RtasCall::IbmSetXive, Some((server, priority))) => {
-                let Ok(priority) = u8::try_from(priority) else { return bad };
+                let Ok(priority) = u8::try_from(priority) else {
+                    return bad;
+                };
                 if server as usize >= servers {
                     return bad;
                 }
                 (s.server, s.priority, s.saved_priority) = (server, priority, priority);
             }
-            (RtasCall::IbmGetXive, _) => return Some(RtasReply::with(&[s.server, s.priority.into()])),
+            (RtasCall::IbmGetXive, _) => {
+                return Some(RtasReply::with(&[s.server, s.priority.into()]));
+            }
             (RtasCall::IbmIntOff, _) => {
                 if s.priority != MASKED {
                     s.saved_priority = s.priority;
@@ -274,7 +307,9 @@ impl Xics {
 
     /// Takes the presented interrupt; the processor's priority becomes its priority. Returns the XIRR before that.
     fn accept(&mut self, server: u32) -> u32 {
-        let Some(s) = self.servers.get_mut(server as usize) else { return 0 };
+        let Some(s) = self.servers.get_mut(server as usize) else {
+            return 0;
+        };
         let xirr = s.xirr();
         if s.xisr != 0 {
             s.cppr = s.pending_priority;
@@ -298,7 +333,8 @@ impl Xics {
             known = true;
             source.counters.ended += 1;
             // A guest may end what is still only presented; then it stays presented.
-            source.sent = source.trigger == Trigger::Level && self.servers.iter().any(|s| s.xisr == number);
+            source.sent =
+                source.trigger == Trigger::Level && self.servers.iter().any(|s| s.xisr == number);
             self.requeue(number);
         }
         self.evaluate(server);
@@ -307,7 +343,9 @@ impl Xics {
 
     /// Puts a source at its place in the queue, or takes it out, and looks at its server.
     fn requeue(&mut self, number: u32) {
-        let Some(s) = self.sources.get_mut(&number) else { return };
+        let Some(s) = self.sources.get_mut(&number) else {
+            return;
+        };
         if let Some((server, priority)) = s.queued.take() {
             self.queue.remove(&(server, priority, number));
         }
@@ -322,15 +360,25 @@ impl Xics {
 
     /// Withdraws what the processor's priority forbids and presents the most favoured of what waits.
     fn evaluate(&mut self, server: u32) {
-        let Some(&s) = self.servers.get(server as usize) else { return };
+        let Some(&s) = self.servers.get(server as usize) else {
+            return;
+        };
         let mut bar = s.cppr;
         if s.xisr != 0 && s.pending_priority < s.cppr {
             bar = s.pending_priority;
         }
-        let waiting = self.queue.range((server, 0, 0)..=(server, MASKED, u32::MAX)).next().map(|&(_, p, n)| (p, n));
+        let waiting = self
+            .queue
+            .range((server, 0, 0)..=(server, MASKED, u32::MAX))
+            .next()
+            .map(|&(_, p, n)| (p, n));
         let ipi = (s.mfrr != MASKED && s.xisr != IPI).then_some((s.mfrr, IPI));
         // An equal priority goes to the interprocessor interrupt, whose number is lower.
-        let best = [waiting, ipi].into_iter().flatten().min().filter(|&(p, _)| p < bar);
+        let best = [waiting, ipi]
+            .into_iter()
+            .flatten()
+            .min()
+            .filter(|&(p, _)| p < bar);
         let withdraw = s.xisr != 0 && (best.is_some() || s.pending_priority >= s.cppr);
         if let Some(now) = self.servers.get_mut(server as usize) {
             if withdraw {
@@ -351,7 +399,9 @@ impl Xics {
     }
 
     fn presented(&mut self, number: u32) {
-        let Some(s) = self.sources.get_mut(&number) else { return };
+        let Some(s) = self.sources.get_mut(&number) else {
+            return;
+        };
         s.counters.presented += 1;
         if let Some((server, priority)) = s.queued.take() {
             self.queue.remove(&(server, priority, number));
@@ -364,7 +414,9 @@ impl Xics {
 
     /// A presented interrupt goes back to its source, which may meanwhile have another server or priority, or none.
     fn returned(&mut self, number: u32) {
-        let Some(s) = self.sources.get_mut(&number) else { return };
+        let Some(s) = self.sources.get_mut(&number) else {
+            return;
+        };
         s.counters.rejected += 1;
         match s.trigger {
             Trigger::Edge => s.wants = true,
@@ -389,6 +441,11 @@ impl Source {
     }
 
     fn info(&self) -> SourceInfo {
-        SourceInfo { trigger: self.trigger, server: self.server, priority: self.priority, counters: self.counters }
+        SourceInfo {
+            trigger: self.trigger,
+            server: self.server,
+            priority: self.priority,
+            counters: self.counters,
+        }
     }
 }

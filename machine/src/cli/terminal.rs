@@ -1,7 +1,8 @@
 //! The user's terminal as the guest's console.
 
 use std::io::{IsTerminal, Read};
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::time::Duration;
 
 use super::Failure;
 
@@ -11,6 +12,7 @@ const CTRL_A: u8 = 1;
 pub struct Terminal {
     input: Receiver<u8>,
     escape: Escape,
+    early: Input,
 }
 
 /// What the terminal gave.
@@ -60,12 +62,22 @@ impl Terminal {
                 }
             }
         });
-        Ok(Terminal { input, escape: Escape::default() })
+        Ok(Terminal { input, escape: Escape::default(), early: Input::default() })
+    }
+
+    /// Waits until something is typed, but not longer than `time`.
+    pub fn wait(&mut self, time: Duration) {
+        match self.input.recv_timeout(time) {
+            Ok(byte) => self.escape.feed(byte, &mut self.early),
+            Err(RecvTimeoutError::Timeout) => {}
+            // No more input will come; do not spin.
+            Err(RecvTimeoutError::Disconnected) => std::thread::sleep(time),
+        }
     }
 
     /// What was typed since the last call, at most `room` bytes for the guest.
     pub fn poll(&mut self, room: usize) -> Input {
-        let mut input = Input::default();
+        let mut input = std::mem::take(&mut self.early);
         while input.bytes.len() + 1 < room.max(2) && !input.quit {
             let Ok(byte) = self.input.try_recv() else { break };
             self.escape.feed(byte, &mut input);

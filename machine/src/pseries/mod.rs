@@ -1,1 +1,24 @@
-//! placeholder
+//! The pseries machine: a partition as PAPR describes it, with one PCI host bridge.
+//!
+//! [`machine::Machine`] owns the vCPUs and a [`platform::Platform`], which is everything else. A vCPU's hypercall comes back as an exit
+//! and goes through the table of [`hcall`], RTAS through that of [`rtas`]; device memory goes through the platform's bus.
+
+pub mod build;
+pub mod config;
+pub mod elf;
+pub mod hcall;
+pub mod host;
+pub mod load;
+pub mod machine;
+pub mod map;
+pub mod platform;
+pub mod random;
+pub mod rtas;
+pub mod tree;
+
+#[cfg(test)]
+mod tests;
+
+pub use config::{ConfigError, DeviceConfig, DiskConfig, DiskMode, End, Features, MachineConfig, OnReboot};
+pub use host::{Host, HostInput, Unattended};
+pub use machine::Machine;

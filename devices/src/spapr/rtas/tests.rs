@@ -6,7 +6,8 @@ fn ram() -> GuestRam {
 
 fn put(ram: &GuestRam, at: u64, cells: &[u32]) {
     for (i, c) in (0u64..).zip(cells) {
-        ram.write_slice(&c.to_be_bytes(), GuestAddress(at + 4 * i)).unwrap();
+        ram.write_slice(&c.to_be_bytes(), GuestAddress(at + 4 * i))
+            .unwrap();
     }
 }
 
@@ -23,7 +24,11 @@ fn tokens_and_names_are_unique_and_invertible() {
 #[test]
 fn arguments_come_in_and_results_go_behind_them() {
     let ram = ram();
-    put(&ram, 0x100, &[RtasCall::IbmGetXive.token(), 1, 3, 0x1001, 9, 9, 9, 9]);
+    put(
+        &ram,
+        0x100,
+        &[RtasCall::IbmGetXive.token(), 1, 3, 0x1001, 9, 9, 9, 9],
+    );
     let request = RtasRequest::parse(&ram, Gpa(0x100)).unwrap();
     assert_eq!(request.call, RtasCall::IbmGetXive);
     assert_eq!((request.args(), request.arg(1)), (&[0x1001][..], None));
@@ -43,9 +48,16 @@ fn bad_buffers_are_parameters() {
     put(&ram, 0xfff4, &[token, 1, 1]);
     put(&ram, 0xffec, &[token, 1, 2]);
     for at in [0x100, 0x102, 0x200, 0x300, 0xfff4, 0x20000, u64::MAX - 3] {
-        assert_eq!(RtasRequest::parse(&ram, Gpa(at)), Err(hcall::H_PARAMETER), "{at:#x}");
+        assert_eq!(
+            RtasRequest::parse(&ram, Gpa(at)),
+            Err(hcall::H_PARAMETER),
+            "{at:#x}"
+        );
     }
     let request = RtasRequest::parse(&ram, Gpa(0xffec)).unwrap();
-    assert_eq!(request.finish(&ram, &RTAS_SUCCESS.into()), Err(hcall::H_PARAMETER));
+    assert_eq!(
+        request.finish(&ram, &RTAS_SUCCESS.into()),
+        Err(hcall::H_PARAMETER)
+    );
     assert_eq!(RtasStatus::delay(9), RtasStatus(9905));
 }

@@ -16,7 +16,10 @@ fn xics() -> Xics {
 }
 
 fn set(x: &mut Xics, source: u32, server: u32, priority: u32) {
-    assert_eq!(x.rtas(RtasCall::IbmSetXive, &[source, server, priority]), Some(RTAS_SUCCESS.into()));
+    assert_eq!(
+        x.rtas(RtasCall::IbmSetXive, &[source, server, priority]),
+        Some(RTAS_SUCCESS.into())
+    );
 }
 
 fn xirr(x: &mut Xics, server: u32) -> u64 {
@@ -33,7 +36,10 @@ fn an_edge_is_presented_accepted_and_ended_once() {
     set(&mut x, A, 0, 5);
     assert!(x.raise_edge(A) && x.external_asserted(0) && !x.external_asserted(1));
     assert_eq!(xirr(&mut x, 0), 0xff00_1000);
-    assert_eq!((x.server(0).unwrap().cppr, x.external_asserted(0)), (5, false));
+    assert_eq!(
+        (x.server(0).unwrap().cppr, x.external_asserted(0)),
+        (5, false)
+    );
     x.raise_edge(A);
     assert!(!x.external_asserted(0));
     eoi(&mut x, 0, 0xff00_1000);
@@ -42,7 +48,10 @@ fn an_edge_is_presented_accepted_and_ended_once() {
     assert_eq!(xirr(&mut x, 0), 0xff00_0000);
     assert_eq!(x.server(0).unwrap().cppr, 0xff);
     let c = x.source(A).unwrap().counters;
-    assert_eq!((c.raised, c.presented, c.accepted, c.ended, c.rejected), (2, 2, 2, 2, 0));
+    assert_eq!(
+        (c.raised, c.presented, c.accepted, c.ended, c.rejected),
+        (2, 2, 2, 2, 0)
+    );
 }
 
 #[test]
@@ -58,10 +67,16 @@ fn a_masked_edge_waits_for_its_priority() {
     x.raise_edge(A);
     eoi(&mut x, 1, v);
     assert!(!x.external_asserted(1));
-    assert_eq!(x.rtas(RtasCall::IbmGetXive, &[A]), Some(RtasReply::with(&[1, 0xff])));
+    assert_eq!(
+        x.rtas(RtasCall::IbmGetXive, &[A]),
+        Some(RtasReply::with(&[1, 0xff]))
+    );
     x.rtas(RtasCall::IbmIntOn, &[A]);
     assert!(x.external_asserted(1));
-    assert_eq!(x.rtas(RtasCall::IbmGetXive, &[A]), Some(RtasReply::with(&[1, 5])));
+    assert_eq!(
+        x.rtas(RtasCall::IbmGetXive, &[A]),
+        Some(RtasReply::with(&[1, 5]))
+    );
 }
 
 #[test]
@@ -119,7 +134,10 @@ fn the_ipi_is_a_level_by_mfrr() {
     let mut x = xics();
     assert_eq!(x.hcall(H_IPI, 0, &[1, 4]), Some(H_SUCCESS.into()));
     assert!(x.external_asserted(1));
-    assert_eq!(x.hcall(H_IPOLL, 0, &[1]), Some(Reply::with(&[0xff00_0002, 4])));
+    assert_eq!(
+        x.hcall(H_IPOLL, 0, &[1]),
+        Some(Reply::with(&[0xff00_0002, 4]))
+    );
     let v = xirr(&mut x, 1);
     assert_eq!(v, 0xff00_0002);
     eoi(&mut x, 1, v);
@@ -159,10 +177,15 @@ enum Op {
 }
 
 fn op() -> impl Strategy<Value = Op> {
-    let (edge, any, server, prio) = (A..A + 4, prop_oneof![A..A + 4, L..L + 2], 0..2u32, prop_oneof![0..8u8, Just(0xff)]);
+    let (edge, any, server, prio) = (
+        A..A + 4,
+        prop_oneof![A..A + 4, L..L + 2],
+        0..2u32,
+        prop_oneof![0..8u8, Just(0xff)],
+    );
     prop_oneof![
         edge.prop_map(Op::Edge),
-        (L..L + 2, any::<bool>()).prop_map(|(n, l)| Op::Level(n, l)),
+        (L..L + 2, prop::bool::ANY).prop_map(|(n, l)| Op::Level(n, l)),
         (any.clone(), server.clone(), prio.clone()).prop_map(|(n, s, p)| Op::Set(n, s, p.into())),
         any.clone().prop_map(Op::Off),
         any.clone().prop_map(Op::On),
@@ -183,7 +206,10 @@ fn check(x: &Xics) {
         for (n, source) in &x.sources {
             let waits = source.wants && !source.sent && source.priority != MASKED;
             assert_eq!(source.queued.is_some(), waits, "{n:#x} {source:?}");
-            assert!(!waits || source.server != index || source.priority >= bar, "{n:#x} {source:?} {s:?}");
+            assert!(
+                !waits || source.server != index || source.priority >= bar,
+                "{n:#x} {source:?} {s:?}"
+            );
         }
     }
     let queued = x.sources.values().filter(|s| s.queued.is_some()).count();

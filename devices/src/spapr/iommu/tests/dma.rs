@@ -68,6 +68,34 @@ fn translation() {
 }
 
 #[test]
+fn joined_pages_allow_the_same_access() {
+    let u = unit();
+    u.put(DEFAULT, 0x1000, 0x5000 | 3);
+    u.put(DEFAULT, 0x2000, 0x6000 | 1);
+    u.put(DEFAULT, 0x3000, 0x7000);
+    assert_eq!(
+        u.translate(0x1000, 0x3000, Access::Write),
+        Ok((0x5000, 0x1000))
+    );
+    assert_eq!(
+        u.translate(0x1000, 0x3000, Access::Read),
+        Ok((0x5000, 0x2000))
+    );
+}
+
+#[test]
+fn joining_is_bounded() {
+    let u = unit();
+    for i in 0..1024 {
+        u.put(DEFAULT, i << 12, i << 12 | RW);
+    }
+    assert_eq!(
+        u.translate(8, 1024 << 12, Access::Read),
+        Ok((8, (256 << 12) - 8))
+    );
+}
+
+#[test]
 fn a_last_page_with_a_full_window_ends_there() {
     let u = unit();
     u.stuff(DEFAULT, (1 << 30) - 0x1000, 0x1003, 1);

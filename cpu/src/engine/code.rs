@@ -1,0 +1,239 @@
+//! Code cache: blocks of micro-operations by physical page.
+
+use std::collections::HashMap;
+use std::collections::VecDeque;
+
+use super::EngineStats;
+use super::uop::Uop;
+use crate::ram::{HostPage, PAGE};
+
+/// Micro-operations kept before the cache is emptied (16 bytes each, 128 MiB).
+const CAP_UOPS: usize = 8 << 20;
+const NONE: u32 = u32::MAX;
+const WORDS: usize = PAGE as usize / 4;
+
+/// A cached successor of a block.
+#[derive(Clone, Copy, Debug)]
+pub struct Link {
+    /// Generation of the cache in which `block` is valid.
+    pub generation: u32,
+    /// Number of the block.
+    pub block: u32,
+}
+
+/// A decoded block. Its code lies in one page.
+#[derive(Clone, Copy, Debug)]
+pub struct Block {
+    /// Index of its first micro-operation.
+    pub start: u32,
+    /// Guest instructions in it.
+    pub instructions: u32,
+    /// Successors in the same page: taken, not taken.
+    pub links: [Link; 2],
+}
+
+#[derive(Debug)]
+struct PageCode {
+    /// Per code mode, the block at each word.
+    maps: Vec<(u8, Box<[u32; WORDS]>)>,
+    /// A bit for each word that some block covers.
+    covered: [u64; WORDS / 64],
+}
+
+/// What a front end hands over: micro-operations, each with the number of its guest instruction.
+#[derive(Debug, Default)]
+pub struct Decoded {
+    /// The operations; the last one ends the block.
+    pub uops: Vec<Uop>,
+    /// For each operation the index of its instruction in the block.
+    pub index: Vec<u8>,
+    /// Guest instructions.
+    pub instructions: u32,
+}
+
+/// Blocks of all CPUs.
+#[derive(Debug)]
+pub struct CodeCache {
+    uops: Vec<Uop>,
+    index: Vec<u8>,
+    blocks: Vec<Block>,
+    pages: HashMap<u64, PageCode>,
+    generation: u32,
+    made: VecDeque<HostPage>,
+    made_dropped: u64,
+    stats: EngineStats,
+}
+
+impl Default for CodeCache {
+    fn default() -> Self {
+        CodeCache {
+            uops: Vec::new(),
+            index: Vec::new(),
+            blocks: Vec::new(),
+            pages: HashMap::new(),
+            generation: 1,
+            made: VecDeque::new(),
+            made_dropped: 0,
+            stats: EngineStats::default(),
+        }
+    }
+}
+
+impl CodeCache {
+    const CAP_MADE: usize = 256;
+
+    /// Counters.
+    pub fn stats(&self) -> EngineStats {
+        self.stats
+    }
+
+    /// Changes whenever numbers of blocks may have become invalid.
+    #[inline(always)]
+    pub fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// A block by number.
+    #[inline(always)]
+    pub fn block(&self, n: u32) -> Block {
+        self.blocks[n as usize]
+    }
+
+    /// A micro-operation.
+    #[inline(always)]
+    pub fn uop(&self, i: usize) -> Uop {
+        self.uops[i]
+    }
+
+    /// The guest instruction (index in its block) of micro-operation `i`.
+    #[inline(always)]
+    pub fn instruction_of(&self, i: usize) -> u32 {
+        u32::from(self.index[i])
+    }
+
+    /// Remembers that block `to` follows block `from` (`side` 0: taken, 1: not taken).
+    pub fn link(&mut self, from: u32, side: usize, to: u32) {
+        let generation = self.generation;
+        if let Some(b) = self.blocks.get_mut(from as usize) {
+            b.links[side & 1] = Link {
+                generation,
+                block: to,
+            };
+        }
+    }
+
+    /// The block at `gpa` for a code mode, if it is cached.
+    pub fn find(&self, gpa: u64, mode: u8) -> Option<u32> {
+        let page = self.pages.get(&(gpa / PAGE))?;
+        let map = &page.maps.iter().find(|m| m.0 == mode)?.1;
+        let n = map[(gpa % PAGE / 4) as usize];
+        (n != NONE).then_some(n)
+    }
+
+    /// Adds a block at `gpa` and returns its number. `host` is the page it lies in. With `keep` false the block is for one use: see
+    /// [`CodeCache::forget_last`].
+    pub fn add(
+        &mut self,
+        gpa: u64,
+        mode: u8,
+        host: HostPage,
+        decoded: &Decoded,
+        keep: bool,
+    ) -> u32 {
+        if self.uops.len() + decoded.uops.len() > CAP_UOPS {
+            self.reset();
+        }
+        let number = self.blocks.len() as u32;
+        let none = Link {
+            generation: 0,
+            block: NONE,
+        };
+        self.blocks.push(Block {
+            start: self.uops.len() as u32,
+            instructions: decoded.instructions,
+            links: [none; 2],
+        });
+        self.uops.extend_from_slice(&decoded.uops);
+        self.index.extend_from_slice(&decoded.index);
+        if keep {
+            self.stats.blocks_decoded += 1;
+            self.stats.instructions_decoded += u64::from(decoded.instructions);
+            let page = self.pages.entry(gpa / PAGE).or_insert_with(|| {
+                if self.made.len() == Self::CAP_MADE {
+                    self.made.pop_front();
+                    self.made_dropped += 1;
+                }
+                self.made.push_back(host);
+                PageCode {
+                    maps: Vec::new(),
+                    covered: [0; WORDS / 64],
+                }
+            });
+            if !page.maps.iter().any(|m| m.0 == mode) {
+                page.maps.push((mode, Box::new([NONE; WORDS])));
+            }
+            let first = (gpa % PAGE / 4) as usize;
+            if let Some(m) = page.maps.iter_mut().find(|m| m.0 == mode) {
+                m.1[first] = number;
+            }
+            for w in first..(first + decoded.instructions as usize).min(WORDS) {
+                page.covered[w / 64] |= 1 << (w % 64);
+            }
+        }
+        number
+    }
+
+    /// Takes back the block that [`CodeCache::add`] made last, with `keep` false.
+    pub fn forget_last(&mut self) {
+        if let Some(b) = self.blocks.pop() {
+            self.uops.truncate(b.start as usize);
+            self.index.truncate(b.start as usize);
+        }
+    }
+
+    /// True if code of the page at `gpa` is cached.
+    pub fn has_code(&self, gpa: u64) -> bool {
+        self.pages.contains_key(&(gpa / PAGE))
+    }
+
+    /// A CPU stores `len` bytes at `gpa`, in one page: drops the page's code if they overlap a block.
+    pub fn note_store(&mut self, gpa: u64, len: u64) {
+        let Some(page) = self.pages.get(&(gpa / PAGE)) else {
+            return;
+        };
+        let first = (gpa % PAGE / 4) as usize;
+        let last = ((gpa % PAGE + len.max(1) - 1) / 4).min(WORDS as u64 - 1) as usize;
+        if (first..=last).any(|w| page.covered[w / 64] >> (w % 64) & 1 != 0) {
+            self.invalidate_page(gpa);
+        }
+    }
+
+    /// Drops the code of the page at `gpa`.
+    pub fn invalidate_page(&mut self, gpa: u64) {
+        if self.pages.remove(&(gpa / PAGE)).is_some() {
+            self.generation = self.generation.wrapping_add(1).max(1);
+            self.stats.pages_invalidated += 1;
+        }
+    }
+
+    /// Drops everything.
+    pub fn reset(&mut self) {
+        self.uops.clear();
+        self.index.clear();
+        self.blocks.clear();
+        self.pages.clear();
+        self.generation = self.generation.wrapping_add(1).max(1);
+        self.stats.resets += 1;
+    }
+
+    /// How many pages have become code pages so far.
+    pub fn code_pages_made(&self) -> u64 {
+        self.made_dropped + self.made.len() as u64
+    }
+
+    /// The pages that became code pages from number `from` on, or `None` if some of them are forgotten.
+    pub fn code_pages_since(&self, from: u64) -> Option<impl Iterator<Item = HostPage>> {
+        let skip = usize::try_from(from.checked_sub(self.made_dropped)?).ok()?;
+        Some(self.made.iter().skip(skip).copied())
+    }
+}

@@ -1,0 +1,64 @@
+//! The engine that all front ends share: micro-operations, code cache by physical page, soft TLB and the interpreter (Tier 0).
+//!
+//! Data flow: [`exec::exec`] looks up the block at the program counter (jump cache, then the code cache, then the front end's decoder),
+//! interprets its micro-operations, and follows links to the next block until the budget of instructions is used up, the front end
+//! records an exception, or a micro-operation asks to leave.
+
+pub mod code;
+pub mod exec;
+pub mod tlb;
+pub mod uop;
+
+use vm_memory::GuestMemoryMmap;
+use vm_memory::bitmap::Bitmap;
+
+use crate::ram::Ram;
+pub use code::CodeCache;
+
+/// What all CPUs of a machine share: RAM and translated code.
+#[derive(Debug)]
+pub struct Shared {
+    /// Guest RAM.
+    pub ram: Ram,
+    /// Translated code of all CPUs.
+    pub code: CodeCache,
+    /// Translation changes that every CPU must see before it runs again, oldest first, and how many were dropped from the front.
+    pub(crate) shootdowns: tlb::Shootdowns,
+}
+
+/// Counters of the engine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EngineStats {
+    /// Blocks decoded.
+    pub blocks_decoded: u64,
+    /// Guest instructions decoded.
+    pub instructions_decoded: u64,
+    /// Pages of which cached code was thrown away.
+    pub pages_invalidated: u64,
+    /// Times the whole cache was emptied because it was full.
+    pub resets: u64,
+}
+
+impl Shared {
+    /// Shares `ram` among CPUs.
+    pub fn new<B: Bitmap + Send + Sync + 'static>(ram: &GuestMemoryMmap<B>) -> Self
+    where
+        GuestMemoryMmap<B>: Clone + Send + Sync,
+    {
+        Shared {
+            ram: Ram::new(ram),
+            code: CodeCache::default(),
+            shootdowns: tlb::Shootdowns::default(),
+        }
+    }
+
+    /// Something other than a CPU wrote the page at `gpa`: drop the code cached of it.
+    pub fn invalidate_page(&mut self, gpa: u64) {
+        self.code.invalidate_page(gpa);
+    }
+
+    /// Counters since the start.
+    pub fn stats(&self) -> EngineStats {
+        self.code.stats()
+    }
+}

@@ -1,0 +1,257 @@
+//! Soft TLB: guest effective page to host page, tagged by context so that a change of address space costs nothing.
+
+use std::collections::VecDeque;
+
+use crate::ram::{HostPage, PAGE};
+
+/// Entries of each table; a power of two.
+pub const ENTRIES: usize = 1024;
+const JUMP_PAGES: usize = 1024;
+const JUMP_SLOTS: usize = 64;
+
+/// Contexts are numbered below this; the number fits the low 12 bits of a tag.
+pub const MAX_CONTEXTS: u64 = 4095;
+const INVALID: u64 = u64::MAX;
+
+/// One entry: `tag` is the effective page address with the context in its low 12 bits.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// Page address | context, or all ones.
+    pub tag: u64,
+    /// Host address minus effective address.
+    pub addend: usize,
+}
+
+const EMPTY: Entry = Entry {
+    tag: INVALID,
+    addend: 0,
+};
+
+/// One entry of the jump cache.
+#[derive(Clone, Copy, Debug)]
+pub struct Jump {
+    /// Effective address of the block.
+    pub pc: u64,
+    /// Context and code mode.
+    pub tag: u32,
+    /// Generation of the code cache in which `block` is valid.
+    pub generation: u32,
+    /// Number of the block.
+    pub block: u32,
+}
+
+const NO_JUMP: Jump = Jump {
+    pc: u64::MAX,
+    tag: 0,
+    generation: 0,
+    block: 0,
+};
+
+/// The tables of one CPU.
+#[derive(Debug)]
+pub struct Tlb {
+    /// For loads.
+    pub read: Box<[Entry; ENTRIES]>,
+    /// For stores.
+    pub write: Box<[Entry; ENTRIES]>,
+    jumps: Box<[Jump]>,
+    seen_shootdowns: u64,
+    seen_code_pages: u64,
+}
+
+impl Default for Tlb {
+    fn default() -> Self {
+        Tlb {
+            read: Box::new([EMPTY; ENTRIES]),
+            write: Box::new([EMPTY; ENTRIES]),
+            jumps: vec![NO_JUMP; JUMP_PAGES * JUMP_SLOTS].into_boxed_slice(),
+            seen_shootdowns: 0,
+            seen_code_pages: 0,
+        }
+    }
+}
+
+#[inline(always)]
+fn index(ea: u64) -> usize {
+    (ea >> 12) as usize & (ENTRIES - 1)
+}
+
+#[inline(always)]
+fn jump_index(pc: u64) -> usize {
+    let page = (pc >> 12) ^ (pc >> 22);
+    let slot = (pc >> 2) ^ (pc >> 8);
+    (page as usize & (JUMP_PAGES - 1)) * JUMP_SLOTS + (slot as usize & (JUMP_SLOTS - 1))
+}
+
+impl Tlb {
+    /// Host address for a load of `N` bytes at `ea` in context `ctx`, if cached and within one page.
+    #[inline(always)]
+    pub fn read_hit<const N: usize>(&self, ea: u64, ctx: u64) -> Option<usize> {
+        let e = &self.read[index(ea)];
+        (e.tag == (ea.wrapping_add(N as u64 - 1) & !(PAGE - 1)) | ctx)
+            .then(|| (ea as usize).wrapping_add(e.addend))
+    }
+
+    /// Host address for a store, likewise.
+    #[inline(always)]
+    pub fn write_hit<const N: usize>(&self, ea: u64, ctx: u64) -> Option<usize> {
+        let e = &self.write[index(ea)];
+        (e.tag == (ea.wrapping_add(N as u64 - 1) & !(PAGE - 1)) | ctx)
+            .then(|| (ea as usize).wrapping_add(e.addend))
+    }
+
+    /// Caches a page for loads.
+    pub fn fill_read(&mut self, ea: u64, ctx: u64, host: HostPage) {
+        let page = ea & !(PAGE - 1);
+        self.read[index(ea)] = Entry {
+            tag: page | ctx,
+            addend: host.address().wrapping_sub(page as usize),
+        };
+    }
+
+    /// Caches a page for stores.
+    pub fn fill_write(&mut self, ea: u64, ctx: u64, host: HostPage) {
+        let page = ea & !(PAGE - 1);
+        self.write[index(ea)] = Entry {
+            tag: page | ctx,
+            addend: host.address().wrapping_sub(page as usize),
+        };
+    }
+
+    /// The jump cache's entry for `pc`.
+    #[inline(always)]
+    pub fn jump(&self, pc: u64) -> &Jump {
+        &self.jumps[jump_index(pc) & (JUMP_PAGES * JUMP_SLOTS - 1)]
+    }
+
+    /// Remembers a block.
+    pub fn set_jump(&mut self, jump: Jump) {
+        self.jumps[jump_index(jump.pc)] = jump;
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.read.fill(EMPTY);
+        self.write.fill(EMPTY);
+        self.jumps.fill(NO_JUMP);
+    }
+
+    /// Forgets stores to a page of the host, which now holds code.
+    pub fn drop_writes_to(&mut self, host: HostPage) {
+        for e in self.write.iter_mut() {
+            if e.tag != INVALID
+                && e.addend.wrapping_add((e.tag & !(PAGE - 1)) as usize) == host.address()
+            {
+                *e = EMPTY;
+            }
+        }
+    }
+
+    /// Forgets the pages in `ea .. ea + len`, in every context.
+    pub fn drop_range(&mut self, ea: u64, len: u64) {
+        if len > ENTRIES as u64 * PAGE {
+            self.clear();
+            return;
+        }
+        let mut page = ea & !(PAGE - 1);
+        for _ in 0..len.div_ceil(PAGE).max(1) {
+            for table in [&mut self.read, &mut self.write] {
+                let e = &mut table[index(page)];
+                if e.tag & !(PAGE - 1) == page {
+                    *e = EMPTY;
+                }
+            }
+            let first = jump_index(page) / JUMP_SLOTS * JUMP_SLOTS;
+            self.jumps[first..first + JUMP_SLOTS].fill(NO_JUMP);
+            page = page.wrapping_add(PAGE);
+        }
+    }
+
+    /// Applies what other CPUs asked for since the last call. `forget` is called for whole contexts (`None`: all).
+    pub fn catch_up(
+        &mut self,
+        shootdowns: &Shootdowns,
+        code: &super::CodeCache,
+        mut forget: impl FnMut(Option<u32>),
+    ) {
+        if self.seen_shootdowns != shootdowns.end() {
+            match shootdowns.since(self.seen_shootdowns) {
+                None => {
+                    self.clear();
+                    forget(None);
+                }
+                Some(list) => {
+                    for s in list {
+                        match *s {
+                            Shootdown::Range { ea, len } => self.drop_range(ea, len),
+                            Shootdown::Context(pid) => forget(Some(pid)),
+                            Shootdown::All => {
+                                self.clear();
+                                forget(None);
+                            }
+                        }
+                    }
+                }
+            }
+            self.seen_shootdowns = shootdowns.end();
+        }
+        if self.seen_code_pages != code.code_pages_made() {
+            match code.code_pages_since(self.seen_code_pages) {
+                Some(list) => {
+                    for host in list {
+                        self.drop_writes_to(host);
+                    }
+                }
+                None => self.write.fill(EMPTY),
+            }
+            self.seen_code_pages = code.code_pages_made();
+        }
+    }
+}
+
+/// A change of translations that all CPUs must apply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shootdown {
+    /// Pages in a range of effective addresses, in every context.
+    Range {
+        /// First byte.
+        ea: u64,
+        /// Bytes.
+        len: u64,
+    },
+    /// Everything of one process.
+    Context(u32),
+    /// Everything.
+    All,
+}
+
+/// A bounded log of [`Shootdown`]s with running numbers.
+#[derive(Debug, Default)]
+pub struct Shootdowns {
+    log: VecDeque<Shootdown>,
+    dropped: u64,
+}
+
+impl Shootdowns {
+    const CAP: usize = 512;
+
+    /// Appends.
+    pub fn push(&mut self, s: Shootdown) {
+        if self.log.len() == Self::CAP {
+            self.log.pop_front();
+            self.dropped += 1;
+        }
+        self.log.push_back(s);
+    }
+
+    /// Number of the next entry.
+    pub fn end(&self) -> u64 {
+        self.dropped + self.log.len() as u64
+    }
+
+    /// The entries from number `from` on, or `None` if some of them are gone.
+    pub fn since(&self, from: u64) -> Option<impl Iterator<Item = &Shootdown>> {
+        let skip = usize::try_from(from.checked_sub(self.dropped)?).ok()?;
+        Some(self.log.iter().skip(skip))
+    }
+}

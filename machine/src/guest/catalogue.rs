@@ -1,0 +1,323 @@
+//! The guests that have names, and the cache that keeps them.
+
+use super::apt::{Packages, hex, sha256_file};
+use super::initramfs::{INIT, Initramfs, Node};
+use super::modules::{Modules, module_name};
+use super::{GuestError, Progress, apt, at, cache_folder, deb, malformed};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// A guest that can be fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry {
+    /// The name to use on the command line.
+    pub name: &'static str,
+    /// One line about it.
+    pub about: &'static str,
+    /// Page size of its kernel in KiB.
+    pub page_kib: u32,
+    /// Debian suite.
+    suite: &'static str,
+    /// The package that depends on the newest kernel of this flavour.
+    meta: &'static str,
+}
+
+/// The guest that is taken if none is named.
+pub const DEFAULT: &str = "debian-6.12";
+/// Debian's name of the architecture.
+const ARCH: &str = "ppc64el";
+/// Raised when the form of the cached files changes.
+const FORMAT: u32 = 1;
+/// Modules to load, where the kernel does not have them built in. The checksum modules stand for `request_module` calls of Linux 6.1, which
+/// has no modprobe to run here.
+const MODULES: [&str; 5] = [
+    "crct10dif_generic",
+    "crc64_rocksoft_generic",
+    "nvme",
+    "virtio_pci",
+    "virtio_blk",
+];
+/// Those without which a guest is of no use.
+const NEEDED: [&str; 2] = ["nvme", "virtio_blk"];
+/// Folders of a kernel's module tree in which the modules above and their dependencies lie.
+const MODULE_FOLDERS: [&str; 6] = [
+    "kernel/crypto/",
+    "kernel/lib/",
+    "kernel/block/",
+    "kernel/drivers/nvme/",
+    "kernel/drivers/virtio/",
+    "kernel/drivers/block/",
+];
+
+const ENTRIES: [Entry; 3] = [
+    Entry {
+        name: "debian-6.12",
+        about: "Debian 13 (trixie), Linux 6.12, 4 KiB pages",
+        page_kib: 4,
+        suite: "trixie",
+        meta: "linux-image-powerpc64le",
+    },
+    Entry {
+        name: "debian-6.12-64k",
+        about: "Debian 13 (trixie), Linux 6.12, 64 KiB pages",
+        page_kib: 64,
+        suite: "trixie",
+        meta: "linux-image-powerpc64le-64k",
+    },
+    Entry {
+        name: "debian-6.1",
+        about: "Debian 12 (bookworm), Linux 6.1, 64 KiB pages",
+        page_kib: 64,
+        suite: "bookworm",
+        meta: "linux-image-powerpc64le",
+    },
+];
+
+/// A guest in the cache, ready to boot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Guest {
+    /// Its name.
+    pub name: String,
+    /// The kernel: an ELF64 file.
+    pub kernel: PathBuf,
+    /// The initramfs: an uncompressed cpio archive.
+    pub initrd: PathBuf,
+    /// The kernel's release, as `uname -r` prints it.
+    pub release: String,
+}
+
+/// What the cache knows about a guest, in `manifest.json` beside its files.
+#[derive(Debug, Serialize, Deserialize)]
+struct Manifest {
+    format: u32,
+    release: String,
+    init: String,
+    packages: Vec<String>,
+    sha256: BTreeMap<String, String>,
+}
+
+/// All guests that have names.
+pub fn list() -> &'static [Entry] {
+    &ENTRIES
+}
+
+/// The guest called `name`.
+///
+/// # Errors
+/// [`GuestError::UnknownGuest`].
+pub fn entry(name: &str) -> Result<&'static Entry, GuestError> {
+    ENTRIES
+        .iter()
+        .find(|e| e.name == name)
+        .ok_or_else(|| GuestError::UnknownGuest {
+            name: name.to_string(),
+            known: ENTRIES.map(|e| e.name).join(", "),
+        })
+}
+
+/// The folder of the guest called `name` in the cache; it need not exist.
+///
+/// # Errors
+/// There is no guest of that name or no place for a cache.
+pub fn path(name: &str) -> Result<PathBuf, GuestError> {
+    Ok(cache_folder()?.join("guests").join(entry(name)?.name))
+}
+
+/// The guest called `name` if it is in the cache, whole and made by this version of the program.
+///
+/// # Errors
+/// [`GuestError::NotFetched`] if not; also for files whose hash is not the recorded one.
+pub fn cached(name: &str) -> Result<Guest, GuestError> {
+    let folder = path(name)?;
+    load(name, &folder).ok_or_else(|| GuestError::NotFetched(name.to_string()))
+}
+
+fn load(name: &str, folder: &Path) -> Option<Guest> {
+    let manifest: Manifest =
+        serde_json::from_slice(&fs::read(folder.join("manifest.json")).ok()?).ok()?;
+    if manifest.format != FORMAT || manifest.init != init_hash() {
+        return None;
+    }
+    for file in ["vmlinux", "initrd.cpio"] {
+        let recorded = manifest.sha256.get(file)?;
+        if sha256_file(&folder.join(file)).ok()? != *recorded {
+            log::warn!("{}: changed since it was made", folder.join(file).display());
+            return None;
+        }
+    }
+    Some(Guest {
+        name: name.to_string(),
+        kernel: folder.join("vmlinux"),
+        initrd: folder.join("initrd.cpio"),
+        release: manifest.release,
+    })
+}
+
+fn init_hash() -> String {
+    hex(&Sha256::digest(INIT.as_bytes()))
+}
+
+/// The guest called `name`: from the cache if it is there, else downloaded, unpacked and put together. Several processes may do this at
+/// once; one does the work and the others wait for it.
+///
+/// # Errors
+/// No such guest, or any step fails; the cache is then as it was.
+pub fn fetch(name: &str, progress: Progress<'_>) -> Result<Guest, GuestError> {
+    let entry = entry(name)?;
+    let cache = cache_folder()?;
+    let guests = cache.join("guests");
+    let folder = guests.join(name);
+    if let Some(guest) = load(name, &folder) {
+        return Ok(guest);
+    }
+    fs::create_dir_all(&guests).map_err(at(&guests))?;
+    let lock_file = guests.join(format!("{name}.lock"));
+    let lock = File::create(&lock_file).map_err(at(&lock_file))?;
+    lock.lock().map_err(at(&lock_file))?;
+    if let Some(guest) = load(name, &folder) {
+        return Ok(guest);
+    }
+    let packages = Packages::open(&cache)?;
+    let kernel = packages.resolve(entry.meta, "linux-image-", entry.suite, ARCH, progress)?;
+    let names = [kernel.as_str(), "busybox-static"];
+    let debs = packages.fetch(&names, entry.suite, ARCH, progress)?;
+    let [kernel_deb, busybox_deb] = debs.as_slice() else {
+        return Err(malformed(&cache, "apt gave another number of packages"));
+    };
+    progress("unpacking", 0, 0);
+    let parts = Parts::unpack(kernel_deb, busybox_deb)?;
+    let stage = tempfile::tempdir_in(&guests).map_err(at(&guests))?;
+    parts.write(stage.path(), &debs)?;
+    if folder.exists() {
+        fs::remove_dir_all(&folder).map_err(at(&folder))?;
+    }
+    fs::rename(stage.keep(), &folder).map_err(at(&folder))?;
+    load(name, &folder).ok_or_else(|| malformed(&folder, "could not be read back"))
+}
+
+/// The Debian userland of `names` and all they depend on, unpacked and added to the guest's initramfs: for tests that run dynamically
+/// linked programs. The suite is the guest's own. Gives the archive; nothing is cached but the packages.
+///
+/// # Errors
+/// As [`fetch`].
+pub fn with_userland(
+    guest: &Guest,
+    names: &[&str],
+    progress: Progress<'_>,
+) -> Result<Initramfs, GuestError> {
+    let entry = entry(&guest.name)?;
+    let packages = Packages::open(&cache_folder()?)?;
+    let mut archive = read_initrd(&guest.initrd)?;
+    let debs = packages.fetch_with_dependencies(names, entry.suite, ARCH, progress)?;
+    for package in debs {
+        let skip = |name: &str| {
+            name.starts_with("usr/share/doc")
+                || name.starts_with("usr/share/man")
+                || name.starts_with("usr/share/locale")
+                || name.starts_with("usr/share/info")
+        };
+        archive.merge(deb::tree(&package, |name| !skip(name))?);
+    }
+    Ok(archive)
+}
+
+/// Reads back an archive that [`Initramfs::write`] made.
+fn read_initrd(path: &Path) -> Result<Initramfs, GuestError> {
+    let file = File::open(path).map_err(at(path))?;
+    Initramfs::read(std::io::BufReader::new(file)).map_err(at(path))
+}
+
+/// What a guest is made of, in memory.
+struct Parts {
+    release: String,
+    kernel: Vec<u8>,
+    initramfs: Initramfs,
+}
+
+impl Parts {
+    fn unpack(kernel_deb: &Path, busybox_deb: &Path) -> Result<Parts, GuestError> {
+        let mut modules = Modules::default();
+        let mut kernel = None;
+        let tree = deb::tree(kernel_deb, wanted_of_kernel)?;
+        for (name, node) in tree {
+            let Node::File { data, .. } = node else {
+                continue;
+            };
+            match name.strip_prefix("boot/vmlinux-") {
+                Some(release) => kernel = Some((release.to_string(), data)),
+                None => modules.add(&name, data),
+            }
+        }
+        let (release, kernel) =
+            kernel.ok_or_else(|| malformed(kernel_deb, "no boot/vmlinux-* in it"))?;
+        let wanted: Vec<&str> = MODULES
+            .into_iter()
+            .filter(|m| NEEDED.contains(m) || modules.has(m))
+            .collect();
+        let modules = modules
+            .in_order(&wanted)
+            .map_err(|e| malformed(kernel_deb, e.to_string()))?;
+        let is_busybox = |name: &str| name == "bin/busybox" || name == "usr/bin/busybox";
+        let busybox = deb::tree(busybox_deb, is_busybox)?
+            .into_values()
+            .find_map(|node| match node {
+                Node::File { data, .. } => Some(data),
+                _ => None,
+            })
+            .ok_or_else(|| malformed(busybox_deb, "no busybox in it"))?;
+        Ok(Parts {
+            release,
+            kernel,
+            initramfs: Initramfs::check_guest(&busybox, &modules),
+        })
+    }
+
+    fn write(&self, folder: &Path, debs: &[PathBuf]) -> Result<(), GuestError> {
+        let put = |name: &str, data: &[u8]| {
+            let path = folder.join(name);
+            let mut file = File::create(&path).map_err(at(&path))?;
+            file.write_all(data).map_err(at(&path))?;
+            file.sync_all().map_err(at(&path))
+        };
+        let initrd = self.initramfs.write(Vec::new()).map_err(at(folder))?;
+        put("vmlinux", &self.kernel)?;
+        put("initrd.cpio", &initrd)?;
+        let mut sha256 = BTreeMap::new();
+        sha256.insert("vmlinux".to_string(), hex(&Sha256::digest(&self.kernel)));
+        sha256.insert("initrd.cpio".to_string(), hex(&Sha256::digest(&initrd)));
+        let mut packages = Vec::new();
+        for package in debs {
+            let name = package.file_name().unwrap_or_default().to_string_lossy();
+            packages.push(format!("{name} sha256:{}", apt::sha256_file(package)?));
+        }
+        let manifest = Manifest {
+            format: FORMAT,
+            release: self.release.clone(),
+            init: init_hash(),
+            packages,
+            sha256,
+        };
+        let text =
+            serde_json::to_vec_pretty(&manifest).map_err(|e| malformed(folder, e.to_string()))?;
+        put("manifest.json", &text)
+    }
+}
+
+/// Which files of a kernel package are needed: the kernel and the modules that may be.
+fn wanted_of_kernel(name: &str) -> bool {
+    if name.starts_with("boot/vmlinux-") {
+        return true;
+    }
+    let modules = name
+        .strip_prefix("usr/")
+        .unwrap_or(name)
+        .strip_prefix("lib/modules/");
+    let Some((_, inside)) = modules.and_then(|m| m.split_once('/')) else {
+        return false;
+    };
+    module_name(inside).is_some() && MODULE_FOLDERS.iter().any(|f| inside.starts_with(f))
+}

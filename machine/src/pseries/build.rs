@@ -1,0 +1,162 @@
+//! Puts the devices of a configuration together.
+
+use std::sync::Arc;
+
+use viommu_devices::block::{Disk, RawDisk, SnapshotDisk};
+use viommu_devices::dma::{DmaPort, Gpa, SourceId};
+use viommu_devices::edu::Edu;
+use viommu_devices::memory::GuestRam;
+use viommu_devices::nvme::NvmeController;
+use viommu_devices::pci::PciDevice;
+use viommu_devices::spapr::iommu::{Liobn, Members, PeConfig, Personality, SpaprIommu};
+use viommu_devices::spapr::phb::{FunctionInfo, Phb, PhbConfig, Window};
+use viommu_devices::spapr::xics::{Trigger, Xics};
+use viommu_devices::virtio::{VirtioBlock, VirtioPci};
+use viommu_firmware_tables::fdt::{BarDescription, BarSpace, FunctionDescription};
+use vm_memory::GuestAddress;
+
+use super::config::{ConfigError, DeviceConfig, DiskConfig, DiskMode, MachineConfig};
+use super::map;
+
+/// PCI address of the message window: the IOMMU keeps dynamic windows clear of it.
+const MSI_WINDOW: u64 = 0x400_0000_0000;
+/// Most that a snapshot holds in memory, in bytes.
+const SNAPSHOT_MAX: u64 = 4 << 30;
+
+/// A PCI function, for the report.
+#[derive(Clone, Debug)]
+pub struct Function {
+    /// Its name.
+    pub name: String,
+    /// Its way to memory, whose counters it shares.
+    pub port: DmaPort,
+}
+
+/// Checks sizes and maps RAM.
+///
+/// # Errors
+/// [`ConfigError::Memory`], [`ConfigError::HostMemory`].
+pub fn ram(memory: u64) -> Result<GuestRam, ConfigError> {
+    if !memory.is_multiple_of(map::MEMORY_STEP) || !(map::MEMORY_MIN..=map::MEMORY_MAX).contains(&memory) {
+        return Err(ConfigError::Memory(memory));
+    }
+    let host = |reason: String| ConfigError::HostMemory { bytes: memory, reason };
+    let size = usize::try_from(memory).map_err(|e| host(e.to_string()))?;
+    GuestRam::from_ranges(&[(GuestAddress(0), size)]).map_err(|e| host(e.to_string()))
+}
+
+/// The IOMMU with the bridge's PE.
+///
+/// # Errors
+/// [`ConfigError::DeviceTree`] if the addresses of [`map`] contradict each other.
+pub fn iommu(memory: u64) -> Result<SpaprIommu, ConfigError> {
+    let iommu = SpaprIommu::new(memory, Personality::KVM);
+    iommu
+        .add_pe(PeConfig {
+            buid: map::PHB_BUID,
+            config_addr: 0,
+            liobn: Liobn(map::PHB_LIOBN),
+            members: Members::All,
+        })
+        .map_err(|e| ConfigError::DeviceTree(e.to_string()))?;
+    Ok(iommu)
+}
+
+/// The interrupt controller with all sources.
+pub fn xics(cpus: u32) -> Xics {
+    let mut xics = Xics::new(cpus);
+    xics.add_sources(map::VTY_IRQ, 1, Trigger::Edge);
+    xics.add_sources(map::LSI_BASE, 4, Trigger::Level);
+    xics.add_sources(map::MSI_BASE, map::MSI_COUNT, Trigger::Edge);
+    xics
+}
+
+/// The host bridge with its functions, one to a slot.
+///
+/// # Errors
+/// [`ConfigError`] for a disk that cannot be opened or too many devices.
+pub fn bridge(
+    config: &MachineConfig,
+    ram: &GuestRam,
+    iommu: &SpaprIommu,
+) -> Result<(Phb, Vec<Function>), ConfigError> {
+    let window = |(gpa, pci, size)| Window { gpa: Gpa(gpa), pci, size };
+    let mut phb = Phb::new(PhbConfig {
+        index: 0,
+        buid: map::PHB_BUID,
+        mmio32: window(map::MMIO32),
+        mmio64: window(map::MMIO64),
+        msi_window: MSI_WINDOW,
+        lsi_irq_base: map::LSI_BASE,
+        msi_irq_base: map::MSI_BASE,
+        n_msi: map::MSI_COUNT,
+    });
+    if config.devices.len() > map::SLOTS {
+        return Err(ConfigError::TooManyDevices(config.devices.len()));
+    }
+    let translator = Arc::new(iommu.for_phb(map::PHB_BUID));
+    let mut functions = Vec::new();
+    for (slot, device) in (1_u8..).zip(&config.devices) {
+        let port = DmaPort::new(SourceId(u16::from(slot) << 3), translator.clone(), ram.clone());
+        let device = make(device, slot, port.clone())?;
+        functions.push(Function { name: device.name().to_owned(), port });
+        phb.add_device(slot << 3, device);
+    }
+    Ok((phb, functions))
+}
+
+fn make(config: &DeviceConfig, slot: u8, port: DmaPort) -> Result<Box<dyn PciDevice>, ConfigError> {
+    Ok(match config {
+        DeviceConfig::Nvme(disks) => {
+            let disks = disks.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+            Box::new(NvmeController::new(&format!("nvme{slot}"), port, disks, &format!("VIOMMU-{slot:04}")))
+        }
+        DeviceConfig::VirtioBlk(disk) => {
+            let block = VirtioBlock::new(open(disk)?, &format!("VIOMMU-{slot:04}"));
+            // Without ACCESS_PLATFORM a guest would hand out real addresses, and its DMA would pass the IOMMU by.
+            Box::new(VirtioPci::new(&format!("virtio{slot}"), port, block, true))
+        }
+        DeviceConfig::Edu => Box::new(Edu::new(&format!("edu{slot}"), port)),
+    })
+}
+
+fn open(config: &DiskConfig) -> Result<Box<dyn Disk>, ConfigError> {
+    let error = |e: viommu_devices::block::OpenError| ConfigError::Disk {
+        path: config.path.display().to_string(),
+        reason: e.to_string(),
+    };
+    let read_only = config.mode != DiskMode::Writable;
+    let disk: Box<dyn Disk> = Box::new(RawDisk::open(&config.path, read_only).map_err(error)?);
+    Ok(match config.mode {
+        DiskMode::Snapshot => Box::new(SnapshotDisk::new(disk, SNAPSHOT_MAX)),
+        DiskMode::Writable | DiskMode::ReadOnly => disk,
+    })
+}
+
+/// The functions of a bridge in the words of the device tree.
+pub fn describe(functions: Vec<FunctionInfo>) -> Vec<FunctionDescription> {
+    functions
+        .into_iter()
+        .map(|f| FunctionDescription {
+            devfn: f.devfn,
+            vendor: f.vendor,
+            device: f.device,
+            revision: f.revision,
+            class: f.class,
+            subsystem: (f.subsystem_vendor, f.subsystem),
+            interrupt_pin: f.interrupt_pin,
+            bars: f
+                .bars
+                .into_iter()
+                .map(|b| BarDescription {
+                    index: b.index,
+                    space: if b.is_64bit { BarSpace::Memory64 } else { BarSpace::Memory32 },
+                    prefetchable: b.prefetchable,
+                    size: b.size,
+                })
+                .collect(),
+            msi: f.msi_count,
+            msix: f.msix_count,
+        })
+        .collect()
+}

@@ -1,0 +1,78 @@
+//! The hypercall table. LoPAR §14.5. A number goes to the first family that knows it; the rest get H_FUNCTION.
+
+mod misc;
+mod partition;
+mod vcpu;
+
+use viommu_cpu::ppc64::Cpu;
+use viommu_devices::dma::Gpa;
+use viommu_devices::spapr::hcall::{
+    H_FUNCTION, H_GET_TERM_CHAR, H_PRIVILEGE, H_PUT_TCE_INDIRECT, H_PUT_TERM_CHAR, H_RTAS, H_STUFF_TCE, Reply,
+};
+use viommu_devices::spapr::vty;
+
+use super::platform::Platform;
+use super::rtas;
+
+/// Arguments of a hypercall: r4 to r12.
+pub type Args = [u64; 9];
+
+/// A hypercall under way.
+pub struct Call<'a> {
+    /// All vCPUs; none of them runs.
+    pub cpus: &'a mut [Cpu],
+    /// Everything else.
+    pub platform: &'a mut Platform,
+    /// Number of the calling vCPU.
+    pub caller: usize,
+    /// Hypercall number, r3.
+    pub nr: u64,
+    /// r4 to r12.
+    pub args: Args,
+}
+
+/// MSR: problem state.
+const MSR_PR: u64 = 1 << 14;
+
+/// Carries out the hypercall that vCPU `caller` has stopped at and writes the answer into its registers.
+pub fn dispatch(cpus: &mut [Cpu], platform: &mut Platform, caller: usize) {
+    let Some(cpu) = cpus.get(caller) else { return };
+    let nr = cpu.gpr(3);
+    let args = std::array::from_fn(|i| cpu.gpr(4 + i));
+    let problem_state = cpu.msr() & MSR_PR != 0;
+    let reply = if problem_state { H_PRIVILEGE.into() } else { Call { cpus, platform, caller, nr, args }.answer() };
+    platform.counters.hypercall(nr, reply.status.0);
+    let Some(cpu) = cpus.get_mut(caller) else { return };
+    cpu.set_gpr(3, reply.status.0 as u64);
+    for (i, &value) in reply.values.iter().take(reply.count).enumerate() {
+        cpu.set_gpr(4 + i, value);
+    }
+}
+
+impl Call<'_> {
+    fn answer(&mut self) -> Reply {
+        if let Some(reply) = self.devices() {
+            return reply;
+        }
+        let families = [vcpu::answer, partition::answer, misc::answer];
+        families.iter().find_map(|family| family(self)).unwrap_or_else(|| {
+            log::debug!("hypercall {:#x} is not implemented", self.nr);
+            H_FUNCTION.into()
+        })
+    }
+
+    /// Hypercalls that belong to one device each.
+    fn devices(&mut self) -> Option<Reply> {
+        let p = &mut *self.platform;
+        match self.nr {
+            H_RTAS => Some(rtas::hypercall(self.cpus, p, self.caller, Gpa(self.args[0])).into()),
+            H_PUT_TCE_INDIRECT | H_STUFF_TCE if !p.features.multi_tce => Some(H_FUNCTION.into()),
+            H_PUT_TERM_CHAR | H_GET_TERM_CHAR => {
+                let reply = p.vty.hcall(self.nr, &self.args).unwrap_or_else(|| vty::no_such_terminal(self.nr));
+                p.drain_console();
+                Some(reply)
+            }
+            _ => p.xics.hcall(self.nr, self.caller as u32, &self.args).or_else(|| p.iommu.hcall(self.nr, &self.args, &p.ram)),
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! The machine's description for the device tree.
+
+use viommu_devices::spapr::iommu::SpaprIommu;
+use viommu_devices::spapr::nvram::NVRAM_SIZE;
+use viommu_devices::spapr::rtas::RtasCall;
+use viommu_devices::spapr::vty::VTY_UNIT;
+use viommu_firmware_tables::fdt::{
+    self, ConsoleDescription, CpuDescription, DdwDescription, DmaWindowDescription, FunctionDescription, InterruptController,
+    NvramDescription, PhbDescription, PseriesDescription, RangeDescription, RtasDescription,
+};
+
+use super::config::{ConfigError, MachineConfig};
+use super::load::Layout;
+use super::{map, random, rtas};
+use crate::clock::TIMEBASE_HZ;
+
+/// Builds the device tree of a machine.
+///
+/// # Errors
+/// [`ConfigError::DeviceTree`] if the description does not hold together.
+pub fn build(
+    config: &MachineConfig,
+    layout: &Layout,
+    iommu: &SpaprIommu,
+    functions: Vec<FunctionDescription>,
+) -> Result<Vec<u8>, ConfigError> {
+    fdt::pseries(&describe(config, layout, iommu, functions)).map_err(|e| ConfigError::DeviceTree(e.to_string()))
+}
+
+fn describe(
+    config: &MachineConfig,
+    layout: &Layout,
+    iommu: &SpaprIommu,
+    functions: Vec<FunctionDescription>,
+) -> PseriesDescription {
+    let calls = RtasCall::ALL.iter().filter(|&&call| rtas::is_offered(call, config.features));
+    let mut hypertas: Vec<String> = PseriesDescription::HYPERTAS.map(str::to_owned).to_vec();
+    if !config.features.multi_tce {
+        hypertas.retain(|h| h != "hcall-multi-tce");
+    }
+    let mut seed = 0x7669_6f6d_6d75_0001;
+    let rng_seed = (0..8).flat_map(|_| random::next(&mut seed).to_be_bytes()).collect();
+    PseriesDescription {
+        memory_size: config.memory,
+        max_memory: config.memory,
+        cpus: (0..config.cpus).map(|reg| CpuDescription { reg }).collect(),
+        max_cpus: config.cpus,
+        timebase_frequency: TIMEBASE_HZ as u32,
+        bootargs: config.append.clone(),
+        initrd: layout.initrd,
+        rng_seed,
+        rtas: RtasDescription {
+            base: layout.rtas as u32,
+            entry: layout.rtas as u32,
+            size: map::RTAS_ROOM as u32,
+            calls: calls.map(|c| (c.name().to_owned(), c.token())).collect(),
+        },
+        hypertas,
+        interrupt_controller: InterruptController::Xics { servers: config.cpus },
+        console: Some(ConsoleDescription { reg: VTY_UNIT as u32, irq: map::VTY_IRQ }),
+        nvram: Some(NvramDescription { reg: map::NVRAM_UNIT, size: NVRAM_SIZE as u32 }),
+        phbs: vec![bridge(config, iommu, functions)],
+        ..PseriesDescription::default()
+    }
+}
+
+fn bridge(config: &MachineConfig, iommu: &SpaprIommu, functions: Vec<FunctionDescription>) -> PhbDescription {
+    let range = |(cpu, pci, size)| RangeDescription { cpu, pci, size };
+    let window = iommu.dt_properties(map::PHB_BUID);
+    let ddw = config.features.ddw.then(|| DdwDescription {
+        tokens: [RtasCall::IbmQueryPeDmaWindow, RtasCall::IbmCreatePeDmaWindow, RtasCall::IbmRemovePeDmaWindow]
+            .map(RtasCall::token),
+        reset: window.filter(|w| w.extensions > 0).map(|_| RtasCall::IbmResetPeDmaWindows.token()),
+        extensions: vec![1; window.map_or(0, |w| w.extensions.saturating_sub(1)) as usize],
+    });
+    PhbDescription {
+        index: 0,
+        buid: map::PHB_BUID,
+        mmio32: range(map::MMIO32),
+        mmio64: Some(range(map::MMIO64)),
+        io: None,
+        bus_range: (0, 0xff),
+        lsi_base: map::LSI_BASE,
+        dma_window: DmaWindowDescription {
+            liobn: map::PHB_LIOBN,
+            base: window.map_or(0, |w| w.base),
+            size: window.map_or(1 << 30, |w| w.size),
+        },
+        ddw,
+        total_msis: map::MSI_COUNT,
+        functions,
+    }
+}
