@@ -1,0 +1,113 @@
+//! The CPU against QEMU's user mode: random cases of every user-level instruction form, all user-level state compared.
+//!
+//! `ORACLE_CASES` is the number of cases for each form (50 without it), `ORACLE_SEED` their seed, `ORACLE_FORM` a mnemonic to
+//! look at alone.
+
+mod cases;
+mod differences;
+mod ours;
+mod peer;
+mod record;
+
+use std::collections::BTreeMap;
+
+use cases::{Form, Random};
+use record::BATCH;
+use viommu_cpu::ppc64::{forms, vector};
+
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |v| {
+        v.parse()
+            .unwrap_or_else(|_| panic!("{name}={v} is not a number"))
+    })
+}
+
+/// User-level instructions of the system class that have a result to compare.
+const SYSTEM: &[&str] = &["mfspr", "mtspr", "sync", "isync", "eieio"];
+
+fn all_forms() -> Vec<Form> {
+    let fixed = forms::FORMS
+        .iter()
+        .filter(|f| f.class != forms::Class::System || SYSTEM.contains(&f.mnemonic))
+        .filter(|f| f.mnemonic != "bctar")
+        .map(|f| Form {
+            mnemonic: f.mnemonic,
+            mask: f.mask,
+            value: f.value,
+            memory: f.class == forms::Class::Memory,
+        });
+    let vector = vector::OPS.iter().map(|o| Form {
+        mnemonic: o.mnemonic,
+        mask: o.mask,
+        value: o.value,
+        memory: o.memory,
+    });
+    let only = std::env::var("ORACLE_FORM").ok();
+    fixed
+        .chain(vector)
+        .filter(|f| only.as_ref().is_none_or(|o| o == f.mnemonic))
+        .collect()
+}
+
+#[test]
+fn the_cpu_does_what_qemu_does() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut peer = peer::Peer::start(directory.path()).unwrap_or_else(|e| panic!("{e:#}"));
+    let mut ours = ours::Ours::new();
+    let mut random = Random(number("ORACLE_SEED", 1));
+    let count = number("ORACLE_CASES", 50) as usize;
+    let forms = all_forms();
+    assert!(!forms.is_empty(), "no such form");
+    let total = forms.len() * count;
+    let mut failures: BTreeMap<&str, (usize, String)> = BTreeMap::new();
+    let mut done = 0;
+    while done < total {
+        let size = BATCH.min(total - done);
+        let form = |i: usize| forms[(done + i) / count];
+        let batch: Vec<_> = (0..size)
+            .map(|i| cases::case(&form(i), i, &mut random))
+            .collect();
+        let (theirs, ours) = peer
+            .run(&batch, || ours.run(&batch))
+            .unwrap_or_else(|e| panic!("{e:#}"));
+        for (i, (ours, theirs)) in ours.into_iter().zip(theirs).enumerate() {
+            let (mut ours, mut theirs) = (ours, theirs);
+            differences::forgive(form(i).mnemonic, &batch[i], &mut ours, &mut theirs);
+            let text = ours.differences(&theirs);
+            if !text.is_empty() {
+                let entry = failures.entry(form(i).mnemonic).or_default();
+                entry.0 += 1;
+                if entry.1.is_empty() {
+                    entry.1 = format!("{}{text}", input(&batch[i]));
+                }
+            }
+        }
+        done += size;
+    }
+    for (mnemonic, (n, example)) in &failures {
+        println!("{mnemonic}: {n} of {count} cases differ, such as\n{example}");
+    }
+    println!("{} forms, {total} cases, {} forms differ", forms.len(), failures.len());
+    let names: Vec<_> = failures.keys().collect();
+    assert!(failures.is_empty(), "forms that differ: {names:?}");
+}
+
+/// The operands of a case.
+fn input(case: &record::Record) -> String {
+    let word = case.code.iter().take_while(|w| **w != 0).last().unwrap_or(&0);
+    let fields = [word >> 21 & 31, word >> 16 & 31, word >> 11 & 31, word >> 6 & 31];
+    let mut out = format!(
+        "    code {:08x?}, cr {:#x}, xer {:#x}, fpscr {:#x}, vscr {:#x}\n",
+        case.code, case.cr, case.xer, case.fpscr, case.vscr
+    );
+    for f in fields.map(|f| f as usize) {
+        out += &format!(
+            "    r{f} {:#x}, vs{f} {:#034x}, vs{} {:#034x}\n",
+            case.gpr[f],
+            case.vsr[f],
+            f + 32,
+            case.vsr[f + 32]
+        );
+    }
+    out
+}

@@ -1,0 +1,1 @@
+//! Debian's dynamic userland does real work with right results.
