@@ -26,7 +26,10 @@ pub struct Faults {
 impl Faults {
     /// Lets every operation of this kind that touches a byte of the range fail (a flush: whatever the range).
     pub fn add(&self, operation: Operation, range: Range<u64>) {
-        self.list.lock().unwrap_or_else(|e| e.into_inner()).push((operation, range));
+        self.list
+            .lock()
+            .unwrap_or_else(|e| e.into_inner())
+            .push((operation, range));
     }
 
     /// Lets nothing fail any more.
@@ -37,9 +40,15 @@ impl Faults {
     fn check(&self, operation: Operation, offset: u64, len: u64) -> io::Result<()> {
         let list = self.list.lock().unwrap_or_else(|e| e.into_inner());
         let hit = list.iter().any(|(o, r)| {
-            *o == operation && (operation == Operation::Flush || offset < r.end && r.start < offset.saturating_add(len))
+            *o == operation
+                && (operation == Operation::Flush
+                    || offset < r.end && r.start < offset.saturating_add(len))
         });
-        if hit { Err(io::Error::other("injected fault")) } else { Ok(()) }
+        if hit {
+            Err(io::Error::other("injected fault"))
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -66,12 +75,14 @@ impl Disk for FaultyDisk {
     }
 
     fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
-        self.faults.check(Operation::Read, offset, buf.len() as u64)?;
+        self.faults
+            .check(Operation::Read, offset, buf.len() as u64)?;
         self.inner.read_at(offset, buf)
     }
 
     fn write_at(&mut self, offset: u64, buf: &[u8]) -> io::Result<()> {
-        self.faults.check(Operation::Write, offset, buf.len() as u64)?;
+        self.faults
+            .check(Operation::Write, offset, buf.len() as u64)?;
         self.inner.write_at(offset, buf)
     }
 

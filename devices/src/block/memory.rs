@@ -21,7 +21,10 @@ impl MemoryDisk {
     /// The length is 0 or not a multiple of a sector.
     pub fn new(len: u64) -> Result<Self, OpenError> {
         check_len("in memory", len)?;
-        Ok(MemoryDisk { len, chunks: BTreeMap::new() })
+        Ok(MemoryDisk {
+            len,
+            chunks: BTreeMap::new(),
+        })
     }
 
     /// A disk with these contents.
@@ -70,7 +73,10 @@ impl Disk for MemoryDisk {
     fn write_at(&mut self, offset: u64, buf: &[u8]) -> io::Result<()> {
         check(self.len, offset, buf.len() as u64)?;
         for (chunk, within, at, n) in parts(offset, buf.len() as u64, CHUNK) {
-            let to = self.chunks.entry(chunk).or_insert_with(|| vec![0; CHUNK as usize].into());
+            let to = self
+                .chunks
+                .entry(chunk)
+                .or_insert_with(|| vec![0; CHUNK as usize].into());
             to[within..within + n].copy_from_slice(&buf[at as usize..][..n]);
         }
         Ok(())
@@ -87,7 +93,10 @@ impl Disk for MemoryDisk {
             let mut tail = self.chunks.split_off(&first);
             self.chunks.append(&mut tail.split_off(&end));
         }
-        let edges = [offset / CHUNK, offset.saturating_add(len.saturating_sub(1)) / CHUNK];
+        let edges = [
+            offset / CHUNK,
+            offset.saturating_add(len.saturating_sub(1)) / CHUNK,
+        ];
         for (&chunk, bytes) in self.chunks.range_mut(edges[0]..=edges[1]) {
             let start = chunk * CHUNK;
             let from = offset.max(start) - start;

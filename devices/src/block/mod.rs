@@ -13,7 +13,7 @@ mod tests;
 use std::io;
 use std::path::PathBuf;
 
-pub use fault::{FaultyDisk, Faults, Operation};
+pub use fault::{Faults, FaultyDisk, Operation};
 pub use memory::MemoryDisk;
 pub use raw::RawDisk;
 pub use snapshot::SnapshotDisk;
@@ -107,7 +107,11 @@ pub trait Disk: Send {
     /// The range does not fit, or the disk is read-only.
     fn discard(&mut self, offset: u64, len: u64) -> io::Result<()> {
         check(self.len(), offset, len)?;
-        if self.read_only() { Err(read_only()) } else { Ok(()) }
+        if self.read_only() {
+            Err(read_only())
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -115,7 +119,10 @@ pub trait Disk: Send {
 fn check(size: u64, offset: u64, len: u64) -> io::Result<()> {
     match offset.checked_add(len) {
         Some(end) if end <= size => Ok(()),
-        _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "beyond the end of the disk")),
+        _ => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "beyond the end of the disk",
+        )),
     }
 }
 
@@ -125,9 +132,14 @@ fn read_only() -> io::Error {
 
 fn check_len(name: &str, len: u64) -> Result<(), OpenError> {
     if len == 0 {
-        Err(OpenError::Empty { name: name.to_owned() })
+        Err(OpenError::Empty {
+            name: name.to_owned(),
+        })
     } else if !len.is_multiple_of(SECTOR) {
-        Err(OpenError::Unaligned { name: name.to_owned(), len })
+        Err(OpenError::Unaligned {
+            name: name.to_owned(),
+            len,
+        })
     } else {
         Ok(())
     }

@@ -21,25 +21,41 @@ impl RawDisk {
     /// # Errors
     /// Every [`OpenError`].
     pub fn open(path: &Path, read_only: bool) -> Result<Self, OpenError> {
-        let file = OpenOptions::new().read(true).write(!read_only).open(path).map_err(|source| match source.kind() {
-            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
-                if !read_only && File::open(path).is_ok() =>
-            {
-                OpenError::ReadOnly { path: path.to_owned() }
-            }
-            _ => OpenError::Unreadable { path: path.to_owned(), source },
-        })?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(!read_only)
+            .open(path)
+            .map_err(|source| match source.kind() {
+                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
+                    if !read_only && File::open(path).is_ok() =>
+                {
+                    OpenError::ReadOnly {
+                        path: path.to_owned(),
+                    }
+                }
+                _ => OpenError::Unreadable {
+                    path: path.to_owned(),
+                    source,
+                },
+            })?;
         Self::from_file(file, path, read_only)
     }
 
     fn from_file(mut file: File, path: &Path, read_only: bool) -> Result<Self, OpenError> {
-        let unreadable = |source| OpenError::Unreadable { path: path.to_owned(), source };
+        let unreadable = |source| OpenError::Unreadable {
+            path: path.to_owned(),
+            source,
+        };
         if file.metadata().map_err(unreadable)?.is_dir() {
             return Err(unreadable(io::Error::from(io::ErrorKind::IsADirectory)));
         }
         let len = file.seek(SeekFrom::End(0)).map_err(unreadable)?;
         check_len(&path.display().to_string(), len)?;
-        Ok(RawDisk { file, len, read_only })
+        Ok(RawDisk {
+            file,
+            len,
+            read_only,
+        })
     }
 }
 
@@ -66,6 +82,10 @@ impl Disk for RawDisk {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        if self.read_only { Ok(()) } else { self.file.sync_all() }
+        if self.read_only {
+            Ok(())
+        } else {
+            self.file.sync_all()
+        }
     }
 }

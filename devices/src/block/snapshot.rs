@@ -9,7 +9,7 @@ const CHUNK: u64 = 4096;
 
 /// Writes go to memory, reads come from there or from the base, which is never written.
 pub struct SnapshotDisk {
-    base: Box<dyn Disk>,
+    pub(super) base: Box<dyn Disk>,
     chunks: BTreeMap<u64, Box<[u8]>>,
     cap: u64,
 }
@@ -18,7 +18,11 @@ impl SnapshotDisk {
     /// An overlay over `base` that holds at most `cap` bytes, counted in chunks of 4 KiB; a write that needs more fails with
     /// [`io::ErrorKind::StorageFull`].
     pub fn new(base: Box<dyn Disk>, cap: u64) -> Self {
-        SnapshotDisk { base, chunks: BTreeMap::new(), cap }
+        SnapshotDisk {
+            base,
+            chunks: BTreeMap::new(),
+            cap,
+        }
     }
 
     /// Bytes of the overlay in use.
@@ -29,7 +33,10 @@ impl SnapshotDisk {
     fn chunk(&mut self, index: u64, whole: bool) -> io::Result<&mut [u8]> {
         if !self.chunks.contains_key(&index) {
             if self.resident() + CHUNK > self.cap {
-                return Err(io::Error::new(io::ErrorKind::StorageFull, "the snapshot's overlay is full"));
+                return Err(io::Error::new(
+                    io::ErrorKind::StorageFull,
+                    "the snapshot's overlay is full",
+                ));
             }
             let mut bytes = vec![0; CHUNK as usize];
             let start = index * CHUNK;
@@ -39,7 +46,10 @@ impl SnapshotDisk {
             }
             self.chunks.insert(index, bytes.into());
         }
-        self.chunks.get_mut(&index).map(|b| &mut **b).ok_or_else(|| io::Error::other("no chunk"))
+        self.chunks
+            .get_mut(&index)
+            .map(|b| &mut **b)
+            .ok_or_else(|| io::Error::other("no chunk"))
     }
 }
 
@@ -56,7 +66,12 @@ impl Disk for SnapshotDisk {
         check(self.len(), offset, buf.len() as u64)?;
         // One read of the base, then the chunks of the overlay over it: the common case is a long read of an untouched range.
         self.base.read_at(offset, buf)?;
-        let Some(last) = (buf.len() as u64).checked_sub(1).map(|n| (offset + n) / CHUNK) else { return Ok(()) };
+        let Some(last) = (buf.len() as u64)
+            .checked_sub(1)
+            .map(|n| (offset + n) / CHUNK)
+        else {
+            return Ok(());
+        };
         if self.chunks.range(offset / CHUNK..=last).next().is_none() {
             return Ok(());
         }

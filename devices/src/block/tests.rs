@@ -46,7 +46,10 @@ fn a_snapshot_leaves_the_base_alone() {
 fn a_snapshot_is_capped() {
     let mut disk = SnapshotDisk::new(memory(1 << 20), 8192);
     disk.write_at(0, &[1; 8192]).unwrap();
-    assert_eq!(disk.write_at(9000, &[1]).unwrap_err().kind(), io::ErrorKind::StorageFull);
+    assert_eq!(
+        disk.write_at(9000, &[1]).unwrap_err().kind(),
+        io::ErrorKind::StorageFull
+    );
     disk.write_at(100, &[2]).unwrap();
 }
 
@@ -61,12 +64,24 @@ fn a_file_keeps_bytes() {
     assert!(disk.write_zeroes(0, 512).is_err());
     assert!(disk.discard(0, 512).is_err());
     std::fs::write(&path, [0; 1000]).unwrap();
-    assert!(matches!(RawDisk::open(&path, true), Err(OpenError::Unaligned { len: 1000, .. })));
+    assert!(matches!(
+        RawDisk::open(&path, true),
+        Err(OpenError::Unaligned { len: 1000, .. })
+    ));
     std::fs::write(&path, []).unwrap();
-    assert!(matches!(RawDisk::open(&path, true), Err(OpenError::Empty { .. })));
+    assert!(matches!(
+        RawDisk::open(&path, true),
+        Err(OpenError::Empty { .. })
+    ));
     std::fs::remove_file(&path).unwrap();
-    assert!(matches!(RawDisk::open(&path, true), Err(OpenError::Unreadable { .. })));
-    assert!(matches!(RawDisk::open(&std::env::temp_dir(), true), Err(OpenError::Unreadable { .. })));
+    assert!(matches!(
+        RawDisk::open(&path, true),
+        Err(OpenError::Unreadable { .. })
+    ));
+    assert!(matches!(
+        RawDisk::open(&std::env::temp_dir(), true),
+        Err(OpenError::Unreadable { .. })
+    ));
 }
 
 #[test]

@@ -204,7 +204,11 @@ impl Edu {
     fn transfer(&mut self, effects: &mut Effects) {
         let r = &self.registers;
         let from_device = r.command & CMD_FROM_DEVICE != 0;
-        let (local, bus) = if from_device { (r.source, r.destination) } else { (r.destination, r.source) };
+        let (local, bus) = if from_device {
+            (r.source, r.destination)
+        } else {
+            (r.destination, r.source)
+        };
         let (count, bus) = (r.count, Iova(bus & self.mask));
         let mut fault_address = 0;
         let range = local
@@ -215,7 +219,11 @@ impl Edu {
         let status = if !self.config.bus_master() {
             DmaStatus::NotMaster
         } else if let Some(part) = range.and_then(|r| self.buffer.get_mut(r)) {
-            let result = if from_device { self.port.write(bus, part) } else { self.port.read(bus, part) };
+            let result = if from_device {
+                self.port.write(bus, part)
+            } else {
+                self.port.read(bus, part)
+            };
             match result {
                 Ok(()) => DmaStatus::Done,
                 Err(fault) => {
@@ -258,7 +266,11 @@ impl Edu {
 
 /// n! modulo 2^32, which is 0 from 34 on.
 fn factorial(n: u32) -> u32 {
-    if n >= 34 { 0 } else { (1..=n).fold(1, u32::wrapping_mul) }
+    if n >= 34 {
+        0
+    } else {
+        (1..=n).fold(1, u32::wrapping_mul)
+    }
 }
 
 impl PciDevice for Edu {
@@ -283,11 +295,16 @@ impl PciDevice for Edu {
     fn bar_read(&mut self, index: u8, offset: u64, data: &mut [u8], _effects: &mut Effects) {
         data.fill(0xff);
         let wide = offset >= 0x80;
-        if index != 0 || !(data.len() == 4 || wide && data.len() == 8) || !offset.is_multiple_of(4) {
+        if index != 0 || !(data.len() == 4 || wide && data.len() == 8) || !offset.is_multiple_of(4)
+        {
             return;
         }
         // The upper half of a wide register is readable on its own.
-        let value = if wide { self.register(offset & !7) >> (8 * (offset & 7)) } else { self.register(offset) };
+        let value = if wide {
+            self.register(offset & !7) >> (8 * (offset & 7))
+        } else {
+            self.register(offset)
+        };
         for (to, from) in data.iter_mut().zip(value.to_le_bytes()) {
             *to = from;
         }

@@ -9,7 +9,10 @@ use crate::memory::GuestRam;
 
 fn edu() -> (Edu, GuestRam) {
     let ram = GuestRam::from_ranges(&[(GuestAddress(0), 0x10000)]).unwrap();
-    let mut edu = Edu::new("edu", DmaPort::new(SourceId(8), Arc::new(NoIommu), ram.clone()));
+    let mut edu = Edu::new(
+        "edu",
+        DmaPort::new(SourceId(8), Arc::new(NoIommu), ram.clone()),
+    );
     edu.config_write(4, 2, 6, &mut Effects::default());
     (edu, ram)
 }
@@ -40,7 +43,14 @@ fn identification_liveness_and_factorial() {
     assert_eq!(read(&mut edu, 0), 0x0100_00ed);
     write(&mut edu, 4, 0x1234_5678);
     assert_eq!(read(&mut edu, 4), !0x1234_5678);
-    for (n, result) in [(0, 1), (1, 1), (5, 120), (12, 479_001_600), (34, 0), (u32::MAX, 0)] {
+    for (n, result) in [
+        (0, 1),
+        (1, 1),
+        (5, 120),
+        (12, 479_001_600),
+        (34, 0),
+        (u32::MAX, 0),
+    ] {
         write(&mut edu, 8, n.into());
         assert_eq!(read(&mut edu, 8), result, "{n}!");
     }
@@ -86,7 +96,13 @@ fn msi_takes_the_place_of_the_pin() {
     edu.config_write(cap + 12, 2, 0x41, &mut effects);
     edu.config_write(cap + 2, 2, 1, &mut effects);
     let effects = write(&mut edu, 0x60, 1);
-    assert_eq!(effects.msis, [crate::effects::Msi { address: 0xfee0_0000, data: 0x41 }]);
+    assert_eq!(
+        effects.msis,
+        [crate::effects::Msi {
+            address: 0xfee0_0000,
+            data: 0x41
+        }]
+    );
     assert_eq!(effects.intx, None);
 }
 

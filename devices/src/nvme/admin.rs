@@ -14,10 +14,20 @@ impl NvmeController {
                 if qid == 0 {
                     return Err(Status::QUEUE_ID);
                 }
-                self.sqs.remove(&qid).map(|_| Some(0)).ok_or(Status::QUEUE_ID)
+                self.sqs
+                    .remove(&qid)
+                    .map(|_| Some(0))
+                    .ok_or(Status::QUEUE_ID)
             }
-            AdminCommand::CreateSq { qid, size, cqid, contiguous, base } => {
-                let entries = self.new_queue(self.sqs.contains_key(&qid), qid, size, contiguous, base)?;
+            AdminCommand::CreateSq {
+                qid,
+                size,
+                cqid,
+                contiguous,
+                base,
+            } => {
+                let entries =
+                    self.new_queue(self.sqs.contains_key(&qid), qid, size, contiguous, base)?;
                 if cqid == 0 || cqid > MAX_IO_QUEUES {
                     return Err(Status::QUEUE_ID);
                 }
@@ -27,7 +37,8 @@ impl NvmeController {
                 if self.cc.iosqes() != 6 {
                     return Err(Status::QUEUE_SIZE);
                 }
-                self.sqs.insert(qid, SubmissionQueue::new(base, entries, cqid));
+                self.sqs
+                    .insert(qid, SubmissionQueue::new(base, entries, cqid));
                 Ok(Some(0))
             }
             AdminCommand::DeleteCq(qid) => {
@@ -40,15 +51,26 @@ impl NvmeController {
                 self.cqs.remove(&qid);
                 Ok(Some(0))
             }
-            AdminCommand::CreateCq { qid, size, vector, interrupts, contiguous, base } => {
-                let entries = self.new_queue(self.cqs.contains_key(&qid), qid, size, contiguous, base)?;
+            AdminCommand::CreateCq {
+                qid,
+                size,
+                vector,
+                interrupts,
+                contiguous,
+                base,
+            } => {
+                let entries =
+                    self.new_queue(self.cqs.contains_key(&qid), qid, size, contiguous, base)?;
                 if interrupts && vector >= self.msix.vectors() {
                     return Err(Status::VECTOR);
                 }
                 if self.cc.iocqes() != 4 {
                     return Err(Status::QUEUE_SIZE);
                 }
-                self.cqs.insert(qid, CompletionQueue::new(base, entries, interrupts.then_some(vector)));
+                self.cqs.insert(
+                    qid,
+                    CompletionQueue::new(base, entries, interrupts.then_some(vector)),
+                );
                 Ok(Some(0))
             }
             AdminCommand::Identify(cns) => {
@@ -56,7 +78,12 @@ impl NvmeController {
                 self.answer(sqe.prps(), &data)?;
                 Ok(Some(0))
             }
-            AdminCommand::GetLog { lid, retain, len, offset } => {
+            AdminCommand::GetLog {
+                lid,
+                retain,
+                len,
+                offset,
+            } => {
                 let data = self.log_page(lid, offset, len)?;
                 self.answer(sqe.prps(), &data)?;
                 if !retain {
@@ -73,7 +100,9 @@ impl NvmeController {
                 }
                 self.set_feature(fid, value).map(Some)
             }
-            AdminCommand::GetFeatures { fid, select, value } => self.get_feature(fid, select, value).map(Some),
+            AdminCommand::GetFeatures { fid, select, value } => {
+                self.get_feature(fid, select, value).map(Some)
+            }
             AdminCommand::AsyncEvent => {
                 if self.aers.len() >= MAX_AERS {
                     return Err(Status::AER_LIMIT);
@@ -85,7 +114,14 @@ impl NvmeController {
     }
 
     /// The checks that creating a queue of either kind has in common; the number of entries.
-    fn new_queue(&self, exists: bool, qid: u16, size: u16, contiguous: bool, base: Iova) -> Result<u32, Status> {
+    fn new_queue(
+        &self,
+        exists: bool,
+        qid: u16,
+        size: u16,
+        contiguous: bool,
+        base: Iova,
+    ) -> Result<u32, Status> {
         if qid == 0 || qid > MAX_IO_QUEUES || exists {
             return Err(Status::QUEUE_ID);
         }

@@ -125,12 +125,19 @@ pub struct Blocks {
 impl Sqe {
     /// The data pointer.
     pub fn prps(&self) -> Prps {
-        Prps { prp1: Iova(self.prp1.get()), prp2: Iova(self.prp2.get()) }
+        Prps {
+            prp1: Iova(self.prp1.get()),
+            prp2: Iova(self.prp2.get()),
+        }
     }
 
     /// Rejects fused commands and SGLs. NVMe 1.4 §4.2.
     fn plain(&self) -> Result<(), Status> {
-        if self.flags & 0xc3 == 0 { Ok(()) } else { Err(Status::INVALID_FIELD) }
+        if self.flags & 0xc3 == 0 {
+            Ok(())
+        } else {
+            Err(Status::INVALID_FIELD)
+        }
     }
 
     /// Parses an admin command.
@@ -166,9 +173,20 @@ impl Sqe {
                 base,
             },
             0x06 => AdminCommand::Identify(d10 as u8),
-            0x08 => AdminCommand::Abort { sqid: low, cid: high },
-            0x09 => AdminCommand::SetFeatures { fid: d10 as u8, save: d10 >> 31 != 0, value: d11 },
-            0x0a => AdminCommand::GetFeatures { fid: d10 as u8, select: (d10 >> 8 & 7) as u8, value: d11 },
+            0x08 => AdminCommand::Abort {
+                sqid: low,
+                cid: high,
+            },
+            0x09 => AdminCommand::SetFeatures {
+                fid: d10 as u8,
+                save: d10 >> 31 != 0,
+                value: d11,
+            },
+            0x0a => AdminCommand::GetFeatures {
+                fid: d10 as u8,
+                select: (d10 >> 8 & 7) as u8,
+                value: d11,
+            },
             0x0c => AdminCommand::AsyncEvent,
             _ => return Err(Status::INVALID_OPCODE),
         };

@@ -121,7 +121,8 @@ impl NvmeController {
                 if vector > u32::from(MAX_IO_QUEUES) {
                     return Err(Status::INVALID_FIELD);
                 }
-                f.uncoalesced = f.uncoalesced & !(1 << vector) | u64::from(value >> 16 & 1) << vector;
+                f.uncoalesced =
+                    f.uncoalesced & !(1 << vector) | u64::from(value >> 16 & 1) << vector;
             }
             ATOMICITY => f.atomicity = value & 1,
             ASYNC_EVENTS => f.async_events = value,

@@ -17,7 +17,9 @@ impl Page {
 
     /// Text, padded with spaces to `len`.
     fn text(&mut self, at: usize, len: usize, text: &str) {
-        let bytes = text.bytes().map(|b| if b.is_ascii_graphic() { b } else { b' ' });
+        let bytes = text
+            .bytes()
+            .map(|b| if b.is_ascii_graphic() { b } else { b' ' });
         let padded: Vec<u8> = bytes.chain(std::iter::repeat(b' ')).take(len).collect();
         self.put(at, &padded);
     }
@@ -76,14 +78,20 @@ impl NvmeController {
         page.put(520, &0x000du16.to_le_bytes()); // ONCS: Compare, Dataset Management, Write Zeroes
         page.put(525, &[0x07]); // VWC: present, Flush of all namespaces
         let nqn = format!("nqn.2014.08.org.nvmexpress:viommu:{}", self.serial);
-        page.put(768, nqn.as_bytes().get(..nqn.len().min(223)).unwrap_or_default()); // SUBNQN
+        page.put(
+            768,
+            nqn.as_bytes().get(..nqn.len().min(223)).unwrap_or_default(),
+        ); // SUBNQN
         page.put(2048, &2500u16.to_le_bytes()); // PSD0: 25 W
     }
 
     /// NVMe 1.4 figure 245.
     fn identify_namespace(&self, page: &mut Page, nsid: u32) -> Result<(), Status> {
         let index = self.namespace_index(nsid)?;
-        let disk = self.namespaces.get(index).ok_or(Status::INVALID_NAMESPACE)?;
+        let disk = self
+            .namespaces
+            .get(index)
+            .ok_or(Status::INVALID_NAMESPACE)?;
         let blocks = (disk.len() / BLOCK).to_le_bytes();
         page.put(0, &blocks); // NSZE
         page.put(8, &blocks); // NCAP
@@ -97,9 +105,13 @@ impl NvmeController {
 
     /// A stable identifier made of serial number and namespace (FNV-1a), in the locally administered range.
     fn eui64(&self, nsid: u32) -> [u8; 8] {
-        let hash = self.serial.bytes().chain(nsid.to_le_bytes()).fold(0xcbf2_9ce4_8422_2325u64, |h, b| {
-            (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)
-        });
+        let hash = self
+            .serial
+            .bytes()
+            .chain(nsid.to_le_bytes())
+            .fold(0xcbf2_9ce4_8422_2325u64, |h, b| {
+                (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)
+            });
         let mut id = hash.to_be_bytes();
         id[..3].copy_from_slice(&[0x52, 0x54, 0x00]);
         id
@@ -113,7 +125,9 @@ impl NvmeController {
     }
 
     pub(super) fn namespace_index(&self, nsid: u32) -> Result<usize, Status> {
-        let index = (nsid as usize).checked_sub(1).filter(|&i| i < self.namespaces.len());
+        let index = (nsid as usize)
+            .checked_sub(1)
+            .filter(|&i| i < self.namespaces.len());
         index.ok_or(Status::INVALID_NAMESPACE)
     }
 }

@@ -29,13 +29,18 @@ impl NvmeController {
             IoCommand::Write(blocks) => self.write(index, sqe, blocks),
             IoCommand::Compare(blocks) => self.compare(index, sqe, blocks),
             IoCommand::WriteZeroes(blocks) => self.write_zeroes(index, blocks),
-            IoCommand::Dsm { ranges, deallocate } => self.dataset_management(index, sqe, ranges, deallocate),
+            IoCommand::Dsm { ranges, deallocate } => {
+                self.dataset_management(index, sqe, ranges, deallocate)
+            }
         }
     }
 
     /// Offset and length in bytes, if the blocks are in the namespace.
     fn range(&self, index: usize, slba: u64, count: u64) -> Result<(u64, u64), Status> {
-        let disk = self.namespaces.get(index).ok_or(Status::INVALID_NAMESPACE)?;
+        let disk = self
+            .namespaces
+            .get(index)
+            .ok_or(Status::INVALID_NAMESPACE)?;
         match slba.checked_add(count) {
             Some(end) if end <= disk.len() / BLOCK => Ok((slba * BLOCK, count * BLOCK)),
             _ => Err(Status::LBA_RANGE),
@@ -62,9 +67,13 @@ impl NvmeController {
     fn read(&mut self, index: usize, sqe: &Sqe, blocks: Blocks) -> Result<(), Status> {
         let (offset, len) = self.transfer(index, blocks)?;
         let segments = prp::segments(&self.port, sqe.prps(), len, self.page())?;
-        let disk = self.namespaces.get_mut(index).ok_or(Status::INVALID_NAMESPACE)?;
+        let disk = self
+            .namespaces
+            .get_mut(index)
+            .ok_or(Status::INVALID_NAMESPACE)?;
         let data = self.buffer.get_mut(..len).ok_or(Status::INTERNAL)?;
-        disk.read_at(offset, data).map_err(|_| Status::UNRECOVERED_READ)?;
+        disk.read_at(offset, data)
+            .map_err(|_| Status::UNRECOVERED_READ)?;
         prp::write(&self.port, &segments, data)?;
         self.report.reads += 1;
         self.report.bytes_read += len as u64;
@@ -75,11 +84,15 @@ impl NvmeController {
         self.writable(index)?;
         let (offset, len) = self.transfer(index, blocks)?;
         let segments = prp::segments(&self.port, sqe.prps(), len, self.page())?;
-        let disk = self.namespaces.get_mut(index).ok_or(Status::INVALID_NAMESPACE)?;
+        let disk = self
+            .namespaces
+            .get_mut(index)
+            .ok_or(Status::INVALID_NAMESPACE)?;
         let data = self.buffer.get_mut(..len).ok_or(Status::INTERNAL)?;
         // All data is here before the first block changes: a DMA fault leaves the namespace as it was.
         prp::read(&self.port, &segments, data)?;
-        disk.write_at(offset, data).map_err(|_| Status::WRITE_FAULT)?;
+        disk.write_at(offset, data)
+            .map_err(|_| Status::WRITE_FAULT)?;
         self.report.writes += 1;
         self.report.bytes_written += len as u64;
         self.settle(index, blocks.fua)
@@ -88,14 +101,20 @@ impl NvmeController {
     fn compare(&mut self, index: usize, sqe: &Sqe, blocks: Blocks) -> Result<(), Status> {
         let (offset, len) = self.transfer(index, blocks)?;
         let segments = prp::segments(&self.port, sqe.prps(), len, self.page())?;
-        let disk = self.namespaces.get_mut(index).ok_or(Status::INVALID_NAMESPACE)?;
+        let disk = self
+            .namespaces
+            .get_mut(index)
+            .ok_or(Status::INVALID_NAMESPACE)?;
         let data = self.buffer.get_mut(..len).ok_or(Status::INTERNAL)?;
-        disk.read_at(offset, data).map_err(|_| Status::UNRECOVERED_READ)?;
+        disk.read_at(offset, data)
+            .map_err(|_| Status::UNRECOVERED_READ)?;
         let mut theirs = Vec::new();
         let mut at = 0;
         for &(iova, n) in &segments {
             theirs.resize(n, 0);
-            self.port.read(iova, &mut theirs).map_err(|_| Status::DATA_TRANSFER)?;
+            self.port
+                .read(iova, &mut theirs)
+                .map_err(|_| Status::DATA_TRANSFER)?;
             if data.get(at..at + n) != Some(&theirs[..]) {
                 return Err(Status::COMPARE);
             }
@@ -108,8 +127,12 @@ impl NvmeController {
     fn write_zeroes(&mut self, index: usize, blocks: Blocks) -> Result<(), Status> {
         self.writable(index)?;
         let (offset, len) = self.range(index, blocks.slba, blocks.count)?;
-        let disk = self.namespaces.get_mut(index).ok_or(Status::INVALID_NAMESPACE)?;
-        disk.write_zeroes(offset, len).map_err(|_| Status::WRITE_FAULT)?;
+        let disk = self
+            .namespaces
+            .get_mut(index)
+            .ok_or(Status::INVALID_NAMESPACE)?;
+        disk.write_zeroes(offset, len)
+            .map_err(|_| Status::WRITE_FAULT)?;
         self.report.writes += 1;
         self.settle(index, blocks.fua)
     }
@@ -132,7 +155,10 @@ impl NvmeController {
         for bytes in bytes.chunks_exact(size_of::<DsmRange>()) {
             let range = DsmRange::read_from_bytes(bytes).map_err(|_| Status::INTERNAL)?;
             let (offset, len) = self.range(index, range.slba.get(), u64::from(range.nlb.get()))?;
-            let disk = self.namespaces.get_mut(index).ok_or(Status::INVALID_NAMESPACE)?;
+            let disk = self
+                .namespaces
+                .get_mut(index)
+                .ok_or(Status::INVALID_NAMESPACE)?;
             disk.discard(offset, len).map_err(|_| Status::WRITE_FAULT)?;
         }
         Ok(())
@@ -140,11 +166,18 @@ impl NvmeController {
 
     /// Waits for stable storage after a write, if asked to or if there is no write cache.
     fn settle(&mut self, index: usize, fua: bool) -> Result<(), Status> {
-        if fua || !self.features.write_cache { self.flush(index) } else { Ok(()) }
+        if fua || !self.features.write_cache {
+            self.flush(index)
+        } else {
+            Ok(())
+        }
     }
 
     fn flush(&mut self, index: usize) -> Result<(), Status> {
-        let disk = self.namespaces.get_mut(index).ok_or(Status::INVALID_NAMESPACE)?;
+        let disk = self
+            .namespaces
+            .get_mut(index)
+            .ok_or(Status::INVALID_NAMESPACE)?;
         disk.flush().map_err(|_| Status::WRITE_FAULT)
     }
 

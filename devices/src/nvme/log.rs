@@ -19,7 +19,11 @@ impl NvmeController {
         if len > MAX_TRANSFER as u64 || offset & 3 != 0 || offset > page.len() as u64 {
             return Err(Status::INVALID_FIELD);
         }
-        let mut data: Vec<u8> = page.into_iter().skip(offset as usize).take(len as usize).collect();
+        let mut data: Vec<u8> = page
+            .into_iter()
+            .skip(offset as usize)
+            .take(len as usize)
+            .collect();
         data.resize(len as usize, 0);
         Ok(data)
     }
@@ -70,7 +74,9 @@ impl NvmeController {
 fn firmware_log() -> Vec<u8> {
     let mut page = vec![0; 512];
     page[0] = 1;
-    let version = env!("CARGO_PKG_VERSION").bytes().chain(std::iter::repeat(b' '));
+    let version = env!("CARGO_PKG_VERSION")
+        .bytes()
+        .chain(std::iter::repeat(b' '));
     for (to, from) in page[8..16].iter_mut().zip(version) {
         *to = from;
     }

@@ -261,11 +261,18 @@ impl NvmeController {
     fn enable(&mut self) {
         let (sq_size, cq_size) = ((self.aqa & 0xfff) + 1, (self.aqa >> 16) + 1);
         let cap = Self::cap();
-        if self.cc.css() != 0 || self.cc.ams() != 0 || self.cc.mps() > cap.mpsmax() || sq_size < 2 || cq_size < 2 {
+        if self.cc.css() != 0
+            || self.cc.ams() != 0
+            || self.cc.mps() > cap.mpsmax()
+            || sq_size < 2
+            || cq_size < 2
+        {
             return self.fatal();
         }
-        self.sqs.insert(0, SubmissionQueue::new(Iova(self.asq), sq_size, 0));
-        self.cqs.insert(0, CompletionQueue::new(Iova(self.acq), cq_size, Some(0)));
+        self.sqs
+            .insert(0, SubmissionQueue::new(Iova(self.asq), sq_size, 0));
+        self.cqs
+            .insert(0, CompletionQueue::new(Iova(self.acq), cq_size, Some(0)));
         self.csts.set_rdy(true);
     }
 
@@ -291,9 +298,15 @@ impl NvmeController {
         // The upper half of a doorbell is reserved.
         let value = value & 0xffff;
         let result = if index.is_multiple_of(2) {
-            self.sqs.get_mut(&qid).ok_or(DoorbellError::Register).and_then(|sq| sq.set_tail(value))
+            self.sqs
+                .get_mut(&qid)
+                .ok_or(DoorbellError::Register)
+                .and_then(|sq| sq.set_tail(value))
         } else {
-            self.cqs.get_mut(&qid).ok_or(DoorbellError::Register).and_then(|cq| cq.set_head(value))
+            self.cqs
+                .get_mut(&qid)
+                .ok_or(DoorbellError::Register)
+                .and_then(|cq| cq.set_head(value))
         };
         match result {
             Ok(()) if index.is_multiple_of(2) => self.drain(qid, effects),
@@ -310,7 +323,11 @@ impl NvmeController {
             }
             Err(e) => {
                 self.report.bad_doorbells += 1;
-                self.event(AsyncEvent { kind: 0, info: u8::from(e == DoorbellError::Value), log: 1 });
+                self.event(AsyncEvent {
+                    kind: 0,
+                    info: u8::from(e == DoorbellError::Value),
+                    log: 1,
+                });
             }
         }
     }
@@ -320,13 +337,17 @@ impl NvmeController {
         if !self.config.bus_master() {
             return;
         }
-        let Some((size, cqid)) = self.sqs.get(&sqid).map(|sq| (sq.size(), sq.cqid)) else { return };
+        let Some((size, cqid)) = self.sqs.get(&sqid).map(|sq| (sq.size(), sq.cqid)) else {
+            return;
+        };
         let mut posted = false;
         for _ in 0..size {
             if !self.running() || self.cqs.get(&cqid).is_none_or(CompletionQueue::is_full) {
                 break;
             }
-            let Some(sq) = self.sqs.get_mut(&sqid).filter(|sq| !sq.is_empty()) else { break };
+            let Some(sq) = self.sqs.get_mut(&sqid).filter(|sq| !sq.is_empty()) else {
+                break;
+            };
             let Ok(sqe) = sq.fetch(&self.port) else {
                 self.fatal();
                 break;
@@ -362,7 +383,9 @@ impl NvmeController {
             cid: cid.into(),
             status: status.0.into(),
         };
-        let Some(cq) = self.cqs.get_mut(&cqid) else { return false };
+        let Some(cq) = self.cqs.get_mut(&cqid) else {
+            return false;
+        };
         if cq.post(&self.port, cqe).is_err() {
             self.fatal();
             return false;
@@ -383,7 +406,11 @@ impl NvmeController {
             sqid,
             cid: sqe.cid.get(),
             status,
-            lba: if sqid == 0 { 0 } else { u64::from(sqe.cdw11.get()) << 32 | u64::from(sqe.cdw10.get()) },
+            lba: if sqid == 0 {
+                0
+            } else {
+                u64::from(sqe.cdw11.get()) << 32 | u64::from(sqe.cdw10.get())
+            },
             nsid: sqe.nsid.get(),
         });
     }
@@ -408,13 +435,21 @@ impl NvmeController {
     /// Completes Asynchronous Event Requests with the events that wait.
     fn report_events(&mut self, effects: &mut Effects) {
         let mut posted = false;
-        while self.running() && self.config.bus_master() && self.cqs.get(&0).is_some_and(|cq| !cq.is_full()) {
-            self.events.retain(|e| self.masked_events >> e.kind & 1 == 0);
+        while self.running()
+            && self.config.bus_master()
+            && self.cqs.get(&0).is_some_and(|cq| !cq.is_full())
+        {
+            self.events
+                .retain(|e| self.masked_events >> e.kind & 1 == 0);
             if self.events.is_empty() {
                 break;
             }
-            let Some(cid) = self.aers.pop_front() else { break };
-            let Some(e) = self.events.pop_front() else { break };
+            let Some(cid) = self.aers.pop_front() else {
+                break;
+            };
+            let Some(e) = self.events.pop_front() else {
+                break;
+            };
             self.masked_events |= 1 << e.kind;
             let dw0 = u32::from(e.log) << 16 | u32::from(e.info) << 8 | u32::from(e.kind);
             posted |= self.post(0, 0, cid, Status::SUCCESS, dw0);
@@ -428,7 +463,10 @@ impl NvmeController {
     fn update_pin(&mut self, effects: &mut Effects) {
         let wanted = !self.msix.enabled()
             && self.cqs.values().any(|cq| {
-                !cq.is_empty() && cq.vector.is_some_and(|v| self.interrupt_mask.checked_shr(v.into()).unwrap_or(0) & 1 == 0)
+                !cq.is_empty()
+                    && cq.vector.is_some_and(|v| {
+                        self.interrupt_mask.checked_shr(v.into()).unwrap_or(0) & 1 == 0
+                    })
             });
         if wanted != self.intx.wanted() {
             self.intx.set(wanted, &mut self.config, effects);
@@ -470,7 +508,10 @@ impl PciDevice for NvmeController {
             return;
         }
         let bytes = self.register(offset & !7).to_le_bytes();
-        for (to, from) in data.iter_mut().zip(bytes.iter().skip((offset & 7) as usize)) {
+        for (to, from) in data
+            .iter_mut()
+            .zip(bytes.iter().skip((offset & 7) as usize))
+        {
             *to = *from;
         }
     }
@@ -481,7 +522,11 @@ impl PciDevice for NvmeController {
         }
         let (words, _) = data.as_chunks::<4>();
         for (i, word) in words.iter().enumerate() {
-            self.write_register(offset.wrapping_add(4 * i as u64), u32::from_le_bytes(*word), effects);
+            self.write_register(
+                offset.wrapping_add(4 * i as u64),
+                u32::from_le_bytes(*word),
+                effects,
+            );
         }
         self.report_events(effects);
         self.update_pin(effects);

@@ -44,7 +44,8 @@ pub fn segments(port: &DmaPort, prps: Prps, len: usize, page: u64) -> Result<Seg
         // The last slot of a list's page is a pointer to the next list if more than one page is left by then.
         let chained = pages > slots;
         let mut bytes = vec![0; 8 * pages.min(slots) as usize];
-        port.read(Iova(list), &mut bytes).map_err(|_| Status::DATA_TRANSFER)?;
+        port.read(Iova(list), &mut bytes)
+            .map_err(|_| Status::DATA_TRANSFER)?;
         let (entries, _) = bytes.as_chunks::<8>();
         for (i, entry) in entries.iter().enumerate() {
             let entry = u64::from_le_bytes(*entry);

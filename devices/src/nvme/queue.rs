@@ -28,7 +28,13 @@ pub struct SubmissionQueue {
 impl SubmissionQueue {
     /// An empty queue of `size` entries (2 to 65536).
     pub fn new(base: Iova, size: u32, cqid: u16) -> Self {
-        SubmissionQueue { cqid, base, size: size.max(2), head: 0, tail: 0 }
+        SubmissionQueue {
+            cqid,
+            base,
+            size: size.max(2),
+            head: 0,
+            tail: 0,
+        }
     }
 
     /// Entries.
@@ -64,7 +70,10 @@ impl SubmissionQueue {
     /// The DMA fault; the head has not moved.
     pub fn fetch(&mut self, port: &DmaPort) -> Result<Sqe, DmaFault> {
         let mut sqe = Sqe::new_zeroed();
-        port.read(Iova(self.base.0.wrapping_add(u64::from(self.head) * SQE_SIZE)), sqe.as_mut_bytes())?;
+        port.read(
+            Iova(self.base.0.wrapping_add(u64::from(self.head) * SQE_SIZE)),
+            sqe.as_mut_bytes(),
+        )?;
         self.head = (self.head + 1) % self.size;
         Ok(sqe)
     }
@@ -85,7 +94,14 @@ pub struct CompletionQueue {
 impl CompletionQueue {
     /// An empty queue of `size` entries (2 to 65536).
     pub fn new(base: Iova, size: u32, vector: Option<u16>) -> Self {
-        CompletionQueue { vector, base, size: size.max(2), head: 0, tail: 0, phase: true }
+        CompletionQueue {
+            vector,
+            base,
+            size: size.max(2),
+            head: 0,
+            tail: 0,
+            phase: true,
+        }
     }
 
     /// True if there is no room for another completion.
@@ -116,8 +132,12 @@ impl CompletionQueue {
     /// # Errors
     /// The DMA fault; the tail has not moved.
     pub fn post(&mut self, port: &DmaPort, mut cqe: Cqe) -> Result<(), DmaFault> {
-        cqe.status.set(cqe.status.get() << 1 | u16::from(self.phase));
-        port.write(Iova(self.base.0.wrapping_add(u64::from(self.tail) * CQE_SIZE)), cqe.as_bytes())?;
+        cqe.status
+            .set(cqe.status.get() << 1 | u16::from(self.phase));
+        port.write(
+            Iova(self.base.0.wrapping_add(u64::from(self.tail) * CQE_SIZE)),
+            cqe.as_bytes(),
+        )?;
         self.tail = (self.tail + 1) % self.size;
         if self.tail == 0 {
             self.phase = !self.phase;
