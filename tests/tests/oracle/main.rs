@@ -25,11 +25,15 @@ fn number(name: &str, default: u64) -> u64 {
 /// User-level instructions of the system class that have a result to compare.
 const SYSTEM: &[&str] = &["mfspr", "mtspr", "sync", "isync", "eieio"];
 
+/// Forms that are not run: `bctar` is how the guest program enters a case; the others interrupt in little-endian mode (alignment),
+/// at which QEMU's user mode aborts.
+const LEFT_OUT: &[&str] = &["bctar", "lmw", "stmw", "lswi", "lswx", "stswi", "stswx"];
+
 fn all_forms() -> Vec<Form> {
     let fixed = forms::FORMS
         .iter()
         .filter(|f| f.class != forms::Class::System || SYSTEM.contains(&f.mnemonic))
-        .filter(|f| f.mnemonic != "bctar")
+        .filter(|f| !LEFT_OUT.contains(&f.mnemonic))
         .map(|f| Form {
             mnemonic: f.mnemonic,
             mask: f.mask,
