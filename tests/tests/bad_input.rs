@@ -14,7 +14,10 @@ fn refused(args: &[&str], wanted: &str) {
         .expect("the binary runs");
     let error = text(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{args:?}: {error}");
-    assert!(error.contains(wanted), "{args:?}: no {wanted:?} in: {error}");
+    assert!(
+        error.contains(wanted),
+        "{args:?}: no {wanted:?} in: {error}"
+    );
     assert!(!error.contains("panicked"), "{args:?}: {error}");
 }
 
@@ -53,7 +56,10 @@ fn kernels() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     let missing = at.join("nowhere");
-    refused(&["boot", "pseries", "--kernel", missing.to_str().unwrap()], "nowhere");
+    refused(
+        &["boot", "pseries", "--kernel", missing.to_str().unwrap()],
+        "nowhere",
+    );
     let empty = file(at, "empty", b"");
     refused(&["boot", "pseries", "--kernel", &empty], "kernel");
     let truncated = file(at, "truncated", &kernel()[..100]);
@@ -70,11 +76,24 @@ fn initrds() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     let kernel = file(at, "kernel", &kernel());
-    refused(&["boot", "pseries", "--kernel", &kernel, "--initrd", "/nowhere"], "/nowhere");
+    refused(
+        &[
+            "boot", "pseries", "--kernel", &kernel, "--initrd", "/nowhere",
+        ],
+        "/nowhere",
+    );
     let big = at.join("big");
-    std::fs::File::create(&big).unwrap().set_len(600 << 20).unwrap();
+    std::fs::File::create(&big)
+        .unwrap()
+        .set_len(600 << 20)
+        .unwrap();
     let big = big.to_str().unwrap();
-    refused(&["boot", "pseries", "--kernel", &kernel, "--memory", "512M", "--initrd", big], "fit");
+    refused(
+        &[
+            "boot", "pseries", "--kernel", &kernel, "--memory", "512M", "--initrd", big,
+        ],
+        "fit",
+    );
 }
 
 #[test]
@@ -82,18 +101,32 @@ fn disks() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     let kernel = file(at, "kernel", &kernel());
-    let boot = |disk: &str, wanted: &str| refused(&["boot", "pseries", "--kernel", &kernel, "--device", "nvme", "--disk", disk], wanted);
+    let boot = |disk: &str, wanted: &str| {
+        refused(
+            &[
+                "boot", "pseries", "--kernel", &kernel, "--device", "nvme", "--disk", disk,
+            ],
+            wanted,
+        )
+    };
     boot("/nowhere", "/nowhere");
     boot(&file(at, "zero", b""), "no bytes");
     boot(&file(at, "odd", &[0; 700]), "multiple of 512");
-    boot(&format!("{},nonsense", file(at, "ok", &[0; 512])), "nonsense");
+    boot(
+        &format!("{},nonsense", file(at, "ok", &[0; 512])),
+        "nonsense",
+    );
     boot(at.to_str().unwrap(), at.to_str().unwrap());
     // Root may write to a read-only file.
     let locked = file(at, "locked", &[0; 512]);
     let mut permissions = std::fs::metadata(&locked).unwrap().permissions();
     permissions.set_readonly(true);
     std::fs::set_permissions(&locked, permissions).unwrap();
-    if std::fs::OpenOptions::new().write(true).open(&locked).is_err() {
+    if std::fs::OpenOptions::new()
+        .write(true)
+        .open(&locked)
+        .is_err()
+    {
         boot(&locked, "read-only");
     }
 }
@@ -115,7 +148,10 @@ fn options() {
     boot(&["--memory", "0"], "memory");
     boot(&["--memory", "1048576T"], "memory");
     boot(&["--interactive"], "terminal");
-    boot(&["--report", "/nowhere/report.json"], "/nowhere/report.json");
+    boot(
+        &["--report", "/nowhere/report.json"],
+        "/nowhere/report.json",
+    );
     refused(&["boot", "toaster"], "toaster");
     refused(&["boot", "pseries", "--guest", "nonsense"], "nonsense");
 }

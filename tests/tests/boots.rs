@@ -23,7 +23,9 @@ fn run(args: &[&str]) -> (Output, serde_json::Value) {
         .args(args)
         .output()
         .expect("the binary runs");
-    let report = std::fs::read(&path).ok().and_then(|r| serde_json::from_slice(&r).ok());
+    let report = std::fs::read(&path)
+        .ok()
+        .and_then(|r| serde_json::from_slice(&r).ok());
     (output, report.unwrap_or_default())
 }
 
@@ -35,9 +37,16 @@ fn boot(args: &[&str]) -> Boot {
     let tail = tail.into_iter().rev().collect::<Vec<_>>().join("\n");
     assert_eq!(output.status.code(), Some(0), "{args:?} ended with\n{tail}");
     for line in log.lines().filter(|l| l.contains("] ")) {
-        assert!(!BAD.iter().any(|b| line.contains(b)), "{args:?} logged: {line}");
+        assert!(
+            !BAD.iter().any(|b| line.contains(b)),
+            "{args:?} logged: {line}"
+        );
     }
-    for wanted in ["Linux version", "viommu-init: userspace reached", "viommu-init: done"] {
+    for wanted in [
+        "Linux version",
+        "viommu-init: userspace reached",
+        "viommu-init: done",
+    ] {
         assert!(log.contains(wanted), "{args:?}: no {wanted:?} in\n{tail}");
     }
     Boot { log, report }
@@ -48,7 +57,8 @@ fn has(boot: &Boot, wanted: &str) {
 }
 
 fn window(log: &str) -> bool {
-    log.lines().any(|l| l.contains("ibm,create-pe-dma-window") && l.contains("returned 0"))
+    log.lines()
+        .any(|l| l.contains("ibm,create-pe-dma-window") && l.contains("returned 0"))
 }
 
 /// Two runs are the same run, but for what the host's clock says.
@@ -65,7 +75,12 @@ fn the_default_boot_and_its_repetition() {
     };
     assert!(first.report.is_object(), "no report");
     assert_eq!(strip(first.report), strip(second.report));
-    let kernel = |log: &str| log.lines().filter(|l| l.starts_with('[')).map(str::to_owned).collect::<Vec<_>>();
+    let kernel = |log: &str| {
+        log.lines()
+            .filter(|l| l.starts_with('['))
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
     assert_eq!(kernel(&first.log), kernel(&second.log));
 }
 

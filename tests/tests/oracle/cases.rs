@@ -39,8 +39,19 @@ impl Random {
     fn integer(&mut self) -> u64 {
         match self.below(8) {
             0 => self.pick(&[0, 1, 2, u64::MAX, u64::MAX - 1]),
-            1 => self.pick(&[1 << 63, (1 << 63) - 1, 1 << 31, (1 << 31) - 1, 1 << 32, 0xffff_ffff]),
-            2 => self.pick(&[0xffff_ffff_8000_0000, 0xffff_ffff_7fff_ffff, 0x8000_0000_ffff_ffff]),
+            1 => self.pick(&[
+                1 << 63,
+                (1 << 63) - 1,
+                1 << 31,
+                (1 << 31) - 1,
+                1 << 32,
+                0xffff_ffff,
+            ]),
+            2 => self.pick(&[
+                0xffff_ffff_8000_0000,
+                0xffff_ffff_7fff_ffff,
+                0x8000_0000_ffff_ffff,
+            ]),
             3 => self.below(256),
             4 => self.below(256).wrapping_neg(),
             5 => self.next() >> self.below(64),
@@ -53,8 +64,16 @@ impl Random {
         let sign = self.next() & 1 << 63;
         sign | match self.below(10) {
             0 => self.pick(&[0, 1, 0x000f_ffff_ffff_ffff, 0x0010_0000_0000_0000]),
-            1 => self.pick(&[0x7ff0_0000_0000_0000, 0x7fef_ffff_ffff_ffff, 0x7ff8_0000_0000_0000]),
-            2 => self.pick(&[0x7ff0_0000_0000_0001, 0x7ff4_0000_0000_0000, 0x7fff_ffff_ffff_ffff]),
+            1 => self.pick(&[
+                0x7ff0_0000_0000_0000,
+                0x7fef_ffff_ffff_ffff,
+                0x7ff8_0000_0000_0000,
+            ]),
+            2 => self.pick(&[
+                0x7ff0_0000_0000_0001,
+                0x7ff4_0000_0000_0000,
+                0x7fff_ffff_ffff_ffff,
+            ]),
             3 => (self.below(4096) as f64).to_bits(),
             4 => f64::from((self.below(4096) as f32) / 7.0).to_bits(),
             5 => f64::from(f32::from_bits(self.next() as u32 & 0x7fff_ffff)).to_bits(),
@@ -69,7 +88,13 @@ impl Random {
         let sign = self.next() as u32 & 1 << 31;
         sign | match self.below(7) {
             0 => self.pick(&[0, 1, 0x007f_ffff, 0x0080_0000]),
-            1 => self.pick(&[0x7f80_0000, 0x7f7f_ffff, 0x7fc0_0000, 0x7f80_0001, 0x7fa0_0000]),
+            1 => self.pick(&[
+                0x7f80_0000,
+                0x7f7f_ffff,
+                0x7fc0_0000,
+                0x7f80_0001,
+                0x7fa0_0000,
+            ]),
             2 => (self.below(4096) as f32).to_bits(),
             3 | 4 => ((127 + self.below(40)) as u32) << 23 | self.next() as u32 >> 9,
             5 => 0x3f80_0000 | (self.below(4) as u32) << 21,
@@ -91,7 +116,14 @@ impl Random {
         let sign = u128::from(self.next() & 1) << 127;
         let low = u128::from(self.next()) << 64 | u128::from(self.next());
         sign | match self.below(5) {
-            0 => self.pick(&[0, 1, 0x7fff << 112, 0x7fff << 112 | 1, 0x7fff8 << 108, 0x3fff << 112]),
+            0 => self.pick(&[
+                0,
+                1,
+                0x7fff << 112,
+                0x7fff << 112 | 1,
+                0x7fff8 << 108,
+                0x3fff << 112,
+            ]),
             1 | 2 => u128::from(0x3fff + self.below(130) - 8) << 112 | low >> 16,
             3 => u128::from(0x3fff - 1080 + self.below(2160)) << 112 | low >> 16,
             _ => low >> 1,
@@ -143,7 +175,11 @@ fn random_state(random: &mut Random) -> Record {
     r.gpr.iter_mut().for_each(|gpr| *gpr = random.integer());
     let kind = random.below(8);
     for vsr in &mut r.vsr {
-        let kind = if random.one_in(8) { random.below(8) } else { kind };
+        let kind = if random.one_in(8) {
+            random.below(8)
+        } else {
+            kind
+        };
         *vsr = random.vector(kind);
     }
     // Sums and comparisons with equal operands.
@@ -207,7 +243,8 @@ fn constrain_memory(form: &Form, word: &mut u32, r: &mut Record, random: &mut Ra
             r.gpr[INDEX] = random.below(20) << 56 | random.next() >> 8;
         }
         let update = form.mnemonic.ends_with("ux");
-        if !update && form.mask >> 16 & 31 == 0 && random.one_in(8) && !takes_length(form.mnemonic) {
+        if !update && form.mask >> 16 & 31 == 0 && random.one_in(8) && !takes_length(form.mnemonic)
+        {
             // RA = 0 is the number zero.
             *word &= !(31 << 16);
             r.gpr[INDEX] = r.gpr[BASE].wrapping_add(r.gpr[INDEX]);
@@ -267,8 +304,16 @@ pub fn case(form: &Form, slot: usize, random: &mut Random) -> Record {
     if load != 0 {
         let target = if load == 276 { 8 } else { 7 };
         let index = if random.one_in(8) { 0 } else { word >> 11 & 31 };
-        let base = if index == 0 { BASE as u32 } else { word >> 16 & 31 };
-        r.code[0] = 31 << 26 | target << 21 | base << 16 | index.max(if index == 0 { 4 } else { 0 }) << 11 | load << 1;
+        let base = if index == 0 {
+            BASE as u32
+        } else {
+            word >> 16 & 31
+        };
+        r.code[0] = 31 << 26
+            | target << 21
+            | base << 16
+            | index.max(if index == 0 { 4 } else { 0 }) << 11
+            | load << 1;
         if index == 0 {
             r.gpr[4] = 64;
         }

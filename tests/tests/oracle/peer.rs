@@ -53,13 +53,23 @@ impl Peer {
     }
 
     /// Runs a batch while `meanwhile` runs here.
-    pub fn run<T>(&mut self, batch: &[Record], meanwhile: impl FnOnce() -> T) -> Result<(Vec<Record>, T)> {
+    pub fn run<T>(
+        &mut self,
+        batch: &[Record],
+        meanwhile: impl FnOnce() -> T,
+    ) -> Result<(Vec<Record>, T)> {
         let mut bytes = (batch.len() as u32).to_le_bytes().to_vec();
         batch.iter().for_each(|r| r.put(&mut bytes));
-        self.stdin.as_mut().context("closed")?.write_all(&bytes).context("QEMU ended early")?;
+        self.stdin
+            .as_mut()
+            .context("closed")?
+            .write_all(&bytes)
+            .context("QEMU ended early")?;
         let here = meanwhile();
         bytes.resize(batch.len() * SIZE, 0);
-        self.stdout.read_exact(&mut bytes).context("QEMU ended early")?;
+        self.stdout
+            .read_exact(&mut bytes)
+            .context("QEMU ended early")?;
         Ok((bytes.chunks_exact(SIZE).map(Record::get).collect(), here))
     }
 }
