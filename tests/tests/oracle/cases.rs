@@ -152,11 +152,15 @@ impl Random {
         if self.one_in(4) {
             f |= self.next() & 0x90;
         }
+        // An exception that is enabled and already there would interrupt before the case.
+        if f & 0x80 != 0 {
+            f &= !0x01f8_0700;
+        }
+        if f & 0x10 != 0 {
+            f &= !0x0400_0000;
+        }
         if f & 0x01f8_0700 != 0 {
             f |= 0x2000_0000;
-        }
-        if f >> 22 & f & 0xf8 != 0 {
-            f |= 0x4000_0000;
         }
         if f & 0x1ff8_0700 != 0 {
             f |= 0x8000_0000;
@@ -225,8 +229,15 @@ fn constrain_memory(form: &Form, word: &mut u32, r: &mut Record, random: &mut Ra
     if form.mask >> 21 & 31 == 0 && (target == BASE as u32 || target == INDEX as u32) {
         *word ^= 8 << 21;
     }
-    if primary == 46 || primary == 47 {
-        *word |= 24 << 21;
+    if matches!(
+        form.mnemonic,
+        "lq" | "stq" | "lqarx" | "stqcx." | "lfdp" | "stfdp" | "lfdpx" | "stfdpx"
+    ) {
+        // A pair begins at an even register.
+        *word &= !(1 << 21);
+        if *word >> 21 & 31 == 4 {
+            *word ^= 8 << 21;
+        }
     }
     *word &= !(31 << 16);
     *word |= (BASE as u32) << 16;

@@ -34,11 +34,17 @@ fn all_forms() -> Vec<Form> {
         .iter()
         .filter(|f| f.class != forms::Class::System || SYSTEM.contains(&f.mnemonic))
         .filter(|f| !LEFT_OUT.contains(&f.mnemonic))
-        .map(|f| Form {
-            mnemonic: f.mnemonic,
-            mask: f.mask,
-            value: f.value,
-            memory: f.class == forms::Class::Memory,
+        .map(|f| {
+            let memory = f.class == forms::Class::Memory;
+            // The last bit of storage instructions and of moves from and to SPRs is reserved, but for conditional stores.
+            let last = u32::from(f.value >> 26 == 31 && (memory || f.mnemonic.contains("spr")));
+            let target = if f.mnemonic == "dcbz" { 31 << 21 } else { 0 };
+            Form {
+                mnemonic: f.mnemonic,
+                mask: f.mask | last | target,
+                value: f.value | u32::from(f.mnemonic.ends_with("cx.")),
+                memory,
+            }
         });
     let vector = vector::OPS.iter().map(|o| Form {
         mnemonic: o.mnemonic,

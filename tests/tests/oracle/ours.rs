@@ -88,6 +88,8 @@ impl Ours {
                 | regs::MSR_VEC
                 | regs::MSR_VSX
                 | regs::MSR_ME
+                | regs::MSR_FE0
+                | regs::MSR_FE1
                 | regs::MSR_RI,
         );
         (0..32).for_each(|i| cpu.set_gpr(i, case.gpr[i]));
