@@ -1,1 +1,0 @@
-//! Debian's dynamic userland does real work with right results.
