@@ -49,9 +49,20 @@ pub fn pseries_tree(description: &PseriesDescription) -> Result<Tree, FdtError> 
     let boot_cpu = description.cpus.first().map_or(0, |c| c.reg);
     Ok(Tree {
         root,
-        reservations: Vec::new(),
+        reservations: reservations(description),
         boot_cpu,
     })
+}
+
+/// What a kernel must not allocate before it has read the tree: firmware code and the initial RAM disk. The tree's own place is not
+/// known here; Linux reserves it itself.
+fn reservations(description: &PseriesDescription) -> Vec<(u64, u64)> {
+    let rtas = &description.rtas;
+    let mut list = vec![(u64::from(rtas.base), u64::from(rtas.size))];
+    if let Some((start, end)) = description.initrd {
+        list.push((start, end.saturating_sub(start)));
+    }
+    list
 }
 
 /// The flattened device tree of a machine.
