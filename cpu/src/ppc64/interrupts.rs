@@ -79,7 +79,15 @@ impl Cpu {
         if let Some(dsisr) = i.dsisr {
             self.dsisr = dsisr;
         }
-        log::trace!("ppc64: {:x?} at {:#x}, MSR {:#x} LR {:#x} r1 {:#x} now {}", i, self.core.pc, self.msr, self.lr(), self.gpr(1), self.now_ns);
+        log::trace!(
+            "ppc64: {:x?} at {:#x}, MSR {:#x} LR {:#x} r1 {:#x} now {}",
+            i,
+            self.core.pc,
+            self.msr,
+            self.lr(),
+            self.gpr(1),
+            self.now_ns
+        );
         self.srr0 = self.core.pc;
         self.srr1 = self.msr & !SRR1_STATUS | i.srr1;
         let offset = self.interrupt_base(i.vector);
