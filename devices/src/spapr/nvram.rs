@@ -11,6 +11,25 @@ mod tests;
 /// Size in bytes.
 pub const NVRAM_SIZE: usize = 64 << 10;
 
+/// Header of a partition that holds nothing and spans the whole NVRAM: signature 0x7f (free space), checksum, length in 16-byte blocks
+/// (big-endian), name. The checksum folds the sum of the other bytes with the carries added back. CHRP, "Non-Volatile Memory".
+const FREE_PARTITION: [u8; 16] = {
+    let blocks = ((NVRAM_SIZE / 16) as u16).to_be_bytes();
+    let mut header = [b'w'; 16];
+    header[0] = 0x7f;
+    header[2] = blocks[0];
+    header[3] = blocks[1];
+    let mut sum = 0x7f;
+    let mut i = 2;
+    while i < 16 {
+        sum += ((header[i] as u32) << 8) + header[i + 1] as u32;
+        i += 2;
+    }
+    sum = (sum & 0xffff) + (sum >> 16);
+    header[1] = ((sum + (sum >> 8) + (sum << 8)) >> 8) as u8;
+    header
+};
+
 /// The bytes.
 #[derive(Clone, Debug)]
 pub struct Nvram {
@@ -19,9 +38,9 @@ pub struct Nvram {
 
 impl Default for Nvram {
     fn default() -> Self {
-        Nvram {
-            bytes: vec![0; NVRAM_SIZE],
-        }
+        let mut bytes = vec![0; NVRAM_SIZE];
+        bytes[..FREE_PARTITION.len()].copy_from_slice(&FREE_PARTITION);
+        Nvram { bytes }
     }
 }
 

@@ -133,7 +133,7 @@ impl Rig {
 #[test]
 fn a_disk_behind_an_iommu() {
     let mut rig = Rig::new();
-    let want: Vec<u8> = (0..8192u32).map(|i| (i * 3 >> 2) as u8).collect();
+    let want: Vec<u8> = (0..8192u32).map(|i| ((i * 3) >> 2) as u8).collect();
     rig.ram.write_slice(&want, GuestAddress(DATA)).unwrap();
     assert_eq!(rig.request(1, 5, DATA + SHIFT, 8192), 0);
     rig.ram.write_slice(&[0; 8192], GuestAddress(DATA)).unwrap();
