@@ -179,7 +179,7 @@ fn initramfs_bytes() {
         zero.repeat(6)
     );
     assert_eq!(&text[..a.len()], a);
-    assert!(text.contains("b\0hi\0\0070701"));
+    assert!(text.contains("b\0hi\0\x00070701"));
     assert!(text.contains("TRAILER!!!\0"));
     assert_eq!(bytes.len() % 4, 0);
 }

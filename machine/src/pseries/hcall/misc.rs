@@ -51,7 +51,7 @@ fn home_node(call: &Call<'_>) -> Reply {
 
 fn width(size: u64, address: u64) -> Result<usize, Status> {
     match size {
-        1 | 2 | 4 | 8 if address % size == 0 => Ok(size as usize),
+        1 | 2 | 4 | 8 if address.is_multiple_of(size) => Ok(size as usize),
         _ => Err(H_PARAMETER),
     }
 }
