@@ -99,7 +99,7 @@ impl Ram {
         let Some(page) = self.page(gpa) else {
             return false;
         };
-        if gpa % 8 != 0 {
+        if !gpa.is_multiple_of(8) {
             return false;
         }
         // SAFETY: aligned, within a page that is mapped for as long as `self` lives; others access it atomically or as volatile.

@@ -268,8 +268,8 @@ pub fn store<const N: usize, F: FrontEnd>(
 ) -> Result<(), Fault> {
     let core = f.core();
     match core.tlb.write_hit::<N>(ea, core.context_of(ea)) {
-        // SAFETY: as in `load`.
         Some(host) => {
+            // SAFETY: as in `load`.
             unsafe { ram::store_le::<N>(host, value) };
             Ok(())
         }

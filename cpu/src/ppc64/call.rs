@@ -447,7 +447,7 @@ impl Cpu {
                 let c = self.g(insn >> 6);
                 self.core.regs[rt] = match kind {
                     Kind::Maddld => a.wrapping_mul(b).wrapping_add(c),
-                    Kind::Maddhdu => (u128::from(a) * u128::from(b) + u128::from(c) >> 64) as u64,
+                    Kind::Maddhdu => ((u128::from(a) * u128::from(b) + u128::from(c)) >> 64) as u64,
                     _ => {
                         ((i128::from(a as i64) * i128::from(b as i64) + i128::from(c as i64)) >> 64)
                             as u64
@@ -499,8 +499,8 @@ impl Cpu {
             Kind::Lmw => {
                 let ea = self.ea_d(insn, 0);
                 let mut values = [0; 32];
-                for i in rt..32 {
-                    values[i] = self.load_guest(
+                for (i, value) in values.iter_mut().enumerate().skip(rt) {
+                    *value = self.load_guest(
                         shared,
                         bus,
                         self.ea(ea.wrapping_add(4 * (i - rt) as u64)),
@@ -614,7 +614,7 @@ impl Cpu {
     }
 
     fn quad_aligned(&mut self, ea: u64) -> Result<(), Fault> {
-        if ea % 16 != 0 {
+        if !ea.is_multiple_of(16) {
             return Err(self.alignment(ea));
         }
         Ok(())
@@ -652,7 +652,7 @@ impl Cpu {
         size: u8,
     ) -> Result<(), Fault> {
         let ea = self.ea_x(insn);
-        if ea % u64::from(size) != 0 {
+        if !ea.is_multiple_of(u64::from(size)) {
             return Err(self.alignment(ea));
         }
         let rt = (insn >> 21 & 31) as usize;
@@ -682,7 +682,7 @@ impl Cpu {
         size: u8,
     ) -> Result<(), Fault> {
         let ea = self.ea_x(insn);
-        if ea % u64::from(size) != 0 {
+        if !ea.is_multiple_of(u64::from(size)) {
             return Err(self.alignment(ea));
         }
         self.translate(shared, ea, Access::Write)?;

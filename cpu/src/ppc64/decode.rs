@@ -21,7 +21,7 @@ pub const CALL_ILLEGAL: u8 = 2;
 
 /// Functions for `Op::Pure`.
 pub static PURE: &[Pure] = &[
-    |a, b| (u128::from(a) * u128::from(b) >> 64) as u64,
+    |a, b| ((u128::from(a) * u128::from(b)) >> 64) as u64,
     |a, b| ((i128::from(a as i64) * i128::from(b as i64)) >> 64) as u64,
     |a, b| {
         let p = u64::from(a as u32) * u64::from(b as u32);
@@ -353,7 +353,7 @@ impl Emitter<'_> {
             Kind::Addis if ra == 0 => self.imm(Op::MovI, rt, 0, self.si() << 16),
             Kind::Addis => self.imm(Op::AddI, rt, ra, self.si() << 16),
             Kind::Addpcis => {
-                let v = (insn & 0xffc0) as u16 | (insn >> 16 & 31) as u16 * 2 | (insn & 1) as u16;
+                let v = (insn & 0xffc0) as u16 | ((insn >> 16 & 31) as u16 * 2) | (insn & 1) as u16;
                 self.imm(
                     Op::MovPc,
                     rt,
