@@ -125,7 +125,7 @@ pub enum Op {
     RotMask32V,
     /// d = ((rotl32(a, aux) twice) & imm) | (d & !imm).
     RotIns32,
-    /// d = PURE[aux](a, b).
+    /// `d = PURE[aux](a, b)`.
     Pure,
     /// d = a + b + (register carry if aux & 1, else aux >> 1 & 1); carry out.
     AddCarry,
@@ -195,13 +195,13 @@ pub enum Op {
     CallEnd,
     /// Go to block address + imm.
     Jmp,
-    /// Go to r[a] with the low two bits clear.
+    /// Go to `r[a]` with the low two bits clear.
     JmpReg,
     /// If (field a has a bit of mask b) == (d != 0) go to block address + imm, else + aux.
     Bc,
     /// As Bc, to register `imm`.
     BcReg,
-    /// Decrement r[a]; if (result != 0) == (d != 0) go to block address + imm, else + aux.
+    /// Decrement `r[a]`; if (result != 0) == (d != 0) go to block address + imm, else + aux.
     Bdnz,
     /// As Bdnz on the low 32 bits.
     Bdnz32,

@@ -1,6 +1,6 @@
 //! A POWER9 processor as a PAPR guest sees it: problem and supervisor state, Power ISA 3.0B, radix translation, both byte orders.
 //!
-//! Absent on purpose: hypervisor state, transactional memory, decimal floating point, the hash MMU, tracing (MSR[SE], MSR[BE]).
+//! Absent on purpose: hypervisor state, transactional memory, decimal floating point, the hash MMU, tracing (`MSR[SE]`, `MSR[BE]`).
 
 pub mod forms;
 pub mod interrupts;
@@ -309,7 +309,7 @@ impl Cpu {
         u64::try_from((at * 125).div_ceil(64)).ok()
     }
 
-    /// True if an interrupt waits for MSR[EE] at virtual time `now_ns`: what ends H_CEDE.
+    /// True if an interrupt waits for `MSR[EE]` at virtual time `now_ns`: what ends H_CEDE.
     pub fn interrupt_waits(&self, now_ns: u64) -> bool {
         self.external || self.next_timer_ns().is_some_and(|t| t <= now_ns)
     }

@@ -1,6 +1,6 @@
 //! XICS: interrupt presentation per server, interrupt sources, their hypercalls and RTAS calls. LoPAR §7, §14.5.
 //!
-//! A source waits in `queue` from the moment it wants attention until it is presented. [`Xics::evaluate`] is the one place where a
+//! A source waits in `queue` from the moment it wants attention until it is presented. `Xics::evaluate` is the one place where a
 //! server's pending interrupt is chosen: the most favoured of the waiting sources and the interprocessor interrupt, if it is more
 //! favoured than the processor's priority and than what is presented already. What it displaces goes back to waiting.
 
