@@ -142,8 +142,8 @@ fn options() {
     };
     boot(&["--device", "floppy"], "floppy");
     boot(&["--nonsense"], "--nonsense");
-    boot(&["--cpus", "0"], "cpus");
-    boot(&["--cpus", "9"], "cpus");
+    boot(&["--cpus", "0"], "vCPUs");
+    boot(&["--cpus", "9"], "vCPUs");
     boot(&["--memory", "1X"], "unit");
     boot(&["--memory", "0"], "memory");
     boot(&["--memory", "1048576T"], "memory");
