@@ -78,6 +78,29 @@ impl Packages {
         })
     }
 
+    /// The first of `suites` whose signed package lists can be had.
+    ///
+    /// # Errors
+    /// The error of the first one if none can.
+    pub fn first_usable<'a>(
+        &self,
+        suites: &[&'a str],
+        arch: &str,
+        progress: Progress<'_>,
+    ) -> Result<&'a str, GuestError> {
+        let mut first = None;
+        for suite in suites {
+            match self.setup(suite, arch, progress) {
+                Ok(_) => return Ok(suite),
+                Err(error) => {
+                    log::warn!("no package lists of {suite}: {error}");
+                    first.get_or_insert(error);
+                }
+            }
+        }
+        Err(first.unwrap_or(GuestError::NoMirror))
+    }
+
     /// Downloads the named packages of `suite` for `arch` (or finds them in the cache) and gives their files in the order of `names`.
     ///
     /// # Errors
@@ -220,7 +243,7 @@ impl Packages {
         let mut updated = setup.update();
         if let Err(GuestError::Apt { output, .. }) = &updated
             && output.contains("NO_PUBKEY")
-            && suite != "bookworm"
+            && !suite.starts_with("bookworm")
         {
             let keyring = self.newer_keyring(progress)?;
             setup.write(self, suite, arch, &keyring)?;
@@ -291,10 +314,10 @@ impl Setup {
             fs::create_dir_all(&path).map_err(at(&path))?;
         }
         let arch = arch.strip_prefix("all-").unwrap_or(arch);
-        let suites = if suite == "bookworm" {
-            "bookworm bookworm-updates"
-        } else {
-            suite
+        // A backports suite holds only what it adds to its release.
+        let suites = match suite.strip_suffix("-backports") {
+            Some(release) => format!("{release} {suite}"),
+            None => suite.to_string(),
         };
         let put = |name: &str, text: String| {
             let path = self.folder.join(name);
@@ -311,7 +334,7 @@ impl Setup {
         )?;
         put(
             "apt.conf",
-            configuration(&self.folder, arch, &packages.proxy),
+            configuration(&self.folder, suite, arch, &packages.proxy),
         )
     }
 
@@ -340,15 +363,16 @@ impl Setup {
     }
 }
 
-/// The private apt configuration (apt.conf(5)): all folders below `folder`, one architecture, signatures required.
-pub(super) fn configuration(folder: &Path, arch: &str, proxy: &str) -> String {
+/// The private apt configuration (apt.conf(5)): all folders below `folder`, one
+/// architecture, signatures required, packages of `suite` before those of its release.
+pub(super) fn configuration(folder: &Path, suite: &str, arch: &str, proxy: &str) -> String {
     let f = folder.display();
     format!(
         "Dir \"{f}\";\nDir::State \"{f}/state\";\nDir::State::status \"{f}/state/status\";\nDir::Cache \"{f}/cache\";\n\
          Dir::Log \"{f}/log\";\nDir::Etc \"{f}/etc\";\nDir::Etc::parts \"{f}/etc/parts\";\nDir::Etc::main \"{f}/etc/none\";\n\
          Dir::Etc::sourcelist \"{f}/etc/sources.sources\";\nDir::Etc::sourceparts \"{f}/etc/parts\";\n\
          Dir::Bin::methods \"/usr/lib/apt/methods\";\n\
-         APT::Architecture \"{arch}\";\nAPT::Architectures {{ \"{arch}\"; }};\n\
+         APT::Default-Release \"{suite}\";\nAPT::Architecture \"{arch}\";\nAPT::Architectures {{ \"{arch}\"; }};\n\
          APT::Sandbox::User \"\";\nAPT::Get::AllowUnauthenticated \"false\";\n\
          Acquire::AllowInsecureRepositories \"false\";\nAcquire::AllowWeakRepositories \"false\";\n\
          Acquire::AllowDowngradeToInsecureRepositories \"false\";\nAcquire::ForceHash \"SHA256\";\n\

@@ -20,8 +20,8 @@ pub struct Entry {
     pub about: &'static str,
     /// Page size of its kernel in KiB.
     pub page_kib: u32,
-    /// Debian suite.
-    suite: &'static str,
+    /// Debian suites that have it, the best first. The others serve while a mirror is being changed and the first cannot be had.
+    suites: &'static [&'static str],
     /// The package that depends on the newest kernel of this flavour.
     meta: &'static str,
 }
@@ -31,7 +31,7 @@ pub const DEFAULT: &str = "debian-6.12";
 /// Debian's name of the architecture.
 const ARCH: &str = "ppc64el";
 /// Raised when the form of the cached files changes.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// Modules to load, where the kernel does not have them built in. The checksum modules stand for `request_module` calls of Linux 6.1, which
 /// has no modprobe to run here.
 const MODULES: [&str; 5] = [
@@ -56,23 +56,23 @@ const MODULE_FOLDERS: [&str; 6] = [
 const ENTRIES: [Entry; 3] = [
     Entry {
         name: "debian-6.12",
-        about: "Debian 13 (trixie), Linux 6.12, 4 KiB pages",
+        about: "Debian 13, Linux 6.12, 4 KiB pages",
         page_kib: 4,
-        suite: "trixie",
+        suites: &["trixie", "bookworm-backports"],
         meta: "linux-image-powerpc64le",
     },
     Entry {
         name: "debian-6.12-64k",
-        about: "Debian 13 (trixie), Linux 6.12, 64 KiB pages",
+        about: "Debian 13, Linux 6.12, 64 KiB pages",
         page_kib: 64,
-        suite: "trixie",
+        suites: &["trixie", "bookworm-backports"],
         meta: "linux-image-powerpc64le-64k",
     },
     Entry {
         name: "debian-6.1",
-        about: "Debian 12 (bookworm), Linux 6.1, 64 KiB pages",
+        about: "Debian 12, Linux 6.1, 64 KiB pages",
         page_kib: 64,
-        suite: "bookworm",
+        suites: &["bookworm"],
         meta: "linux-image-powerpc64le",
     },
 ];
@@ -88,6 +88,8 @@ pub struct Guest {
     pub initrd: PathBuf,
     /// The kernel's release, as `uname -r` prints it.
     pub release: String,
+    /// The Debian suite that it came from.
+    pub suite: String,
 }
 
 /// What the cache knows about a guest, in `manifest.json` beside its files.
@@ -95,6 +97,7 @@ pub struct Guest {
 struct Manifest {
     format: u32,
     release: String,
+    suite: String,
     init: String,
     packages: Vec<String>,
     sha256: BTreeMap<String, String>,
@@ -154,6 +157,7 @@ fn load(name: &str, folder: &Path) -> Option<Guest> {
         kernel: folder.join("vmlinux"),
         initrd: folder.join("initrd.cpio"),
         release: manifest.release,
+        suite: manifest.suite,
     })
 }
 
@@ -182,16 +186,17 @@ pub fn fetch(name: &str, progress: Progress<'_>) -> Result<Guest, GuestError> {
         return Ok(guest);
     }
     let packages = Packages::open(&cache)?;
-    let kernel = packages.resolve(entry.meta, "linux-image-", entry.suite, ARCH, progress)?;
+    let suite = packages.first_usable(entry.suites, ARCH, progress)?;
+    let kernel = packages.resolve(entry.meta, "linux-image-", suite, ARCH, progress)?;
     let names = [kernel.as_str(), "busybox-static"];
-    let debs = packages.fetch(&names, entry.suite, ARCH, progress)?;
+    let debs = packages.fetch(&names, suite, ARCH, progress)?;
     let [kernel_deb, busybox_deb] = debs.as_slice() else {
         return Err(malformed(&cache, "apt gave another number of packages"));
     };
     progress("unpacking", 0, 0);
     let parts = Parts::unpack(kernel_deb, busybox_deb)?;
     let stage = tempfile::tempdir_in(&guests).map_err(at(&guests))?;
-    parts.write(stage.path(), &debs)?;
+    parts.write(stage.path(), suite, &debs)?;
     if folder.exists() {
         fs::remove_dir_all(&folder).map_err(at(&folder))?;
     }
@@ -209,10 +214,9 @@ pub fn with_userland(
     names: &[&str],
     progress: Progress<'_>,
 ) -> Result<Initramfs, GuestError> {
-    let entry = entry(&guest.name)?;
     let packages = Packages::open(&cache_folder()?)?;
     let mut archive = read_initrd(&guest.initrd)?;
-    let debs = packages.fetch_with_dependencies(names, entry.suite, ARCH, progress)?;
+    let debs = packages.fetch_with_dependencies(names, &guest.suite, ARCH, progress)?;
     for package in debs {
         let skip = |name: &str| {
             name.starts_with("usr/share/doc")
@@ -276,7 +280,7 @@ impl Parts {
         })
     }
 
-    fn write(&self, folder: &Path, debs: &[PathBuf]) -> Result<(), GuestError> {
+    fn write(&self, folder: &Path, suite: &str, debs: &[PathBuf]) -> Result<(), GuestError> {
         let put = |name: &str, data: &[u8]| {
             let path = folder.join(name);
             let mut file = File::create(&path).map_err(at(&path))?;
@@ -297,6 +301,7 @@ impl Parts {
         let manifest = Manifest {
             format: FORMAT,
             release: self.release.clone(),
+            suite: suite.to_string(),
             init: init_hash(),
             packages,
             sha256,

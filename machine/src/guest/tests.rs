@@ -264,7 +264,7 @@ fn apt_output() {
 
 #[test]
 fn configuration_checks_signatures() {
-    let text = configuration(Path::new("/c"), "ppc64el", "");
+    let text = configuration(Path::new("/c"), "bookworm-backports", "ppc64el", "");
     assert!(text.contains("Acquire::AllowInsecureRepositories \"false\""));
     assert!(!text.to_ascii_lowercase().contains("trusted=yes"));
     assert!(text.lines().all(|l| l.ends_with(';')));
