@@ -3,23 +3,15 @@
 use std::collections::HashMap;
 use std::collections::VecDeque;
 
-use super::EngineStats;
 use super::uop::Uop;
+use super::{Engine, EngineStats, FrontEnd};
+use crate::jit::Jit;
 use crate::ram::{HostPage, PAGE};
 
 /// Micro-operations kept before the cache is emptied (16 bytes each, 128 MiB).
 const CAP_UOPS: usize = 8 << 20;
 const NONE: u32 = u32::MAX;
 const WORDS: usize = PAGE as usize / 4;
-
-/// A cached successor of a block.
-#[derive(Clone, Copy, Debug)]
-pub struct Link {
-    /// Generation of the cache in which `block` is valid.
-    pub generation: u32,
-    /// Number of the block.
-    pub block: u32,
-}
 
 /// A decoded block. Its code lies in one page.
 #[derive(Clone, Copy, Debug)]
@@ -28,8 +20,25 @@ pub struct Block {
     pub start: u32,
     /// Guest instructions in it.
     pub instructions: u32,
-    /// Successors in the same page: taken, not taken.
-    pub links: [Link; 2],
+    /// Its first byte's place in its page.
+    pub offset: u32,
+    /// False once its page has changed.
+    pub alive: bool,
+    /// How often the interpreter has run it.
+    pub runs: u16,
+    /// Host address of its compiled form, or 0.
+    pub entry: usize,
+    /// Numbers of the successors in the same page: taken, not taken.
+    links: [u32; 2],
+}
+
+impl Block {
+    /// The successor at a side (0: taken, 1: not taken) that [`CodeCache::link`] remembered.
+    #[inline(always)]
+    pub fn link(&self, side: usize) -> Option<u32> {
+        let n = self.links[side & 1];
+        (n != NONE).then_some(n)
+    }
 }
 
 #[derive(Debug)]
@@ -51,6 +60,17 @@ pub struct Decoded {
     pub instructions: u32,
 }
 
+/// Outcome of [`CodeCache::compile`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Compile {
+    /// The block has a compiled form.
+    Done,
+    /// There is no compiled tier.
+    Never,
+    /// No room: the cache is to be emptied.
+    Full,
+}
+
 /// Blocks of all CPUs.
 #[derive(Debug)]
 pub struct CodeCache {
@@ -58,7 +78,9 @@ pub struct CodeCache {
     index: Vec<u8>,
     blocks: Vec<Block>,
     pages: HashMap<u64, PageCode>,
-    generation: u32,
+    epoch: u32,
+    engine: Engine,
+    compiled: Option<Box<Jit>>,
     made: VecDeque<HostPage>,
     made_dropped: u64,
     stats: EngineStats,
@@ -71,7 +93,9 @@ impl Default for CodeCache {
             index: Vec::new(),
             blocks: Vec::new(),
             pages: HashMap::new(),
-            generation: 1,
+            epoch: 1,
+            engine: Engine::default(),
+            compiled: None,
             made: VecDeque::new(),
             made_dropped: 0,
             stats: EngineStats::default(),
@@ -87,16 +111,32 @@ impl CodeCache {
         self.stats
     }
 
-    /// Changes whenever numbers of blocks may have become invalid.
+    /// Changes when numbers of blocks become invalid: when the whole cache is emptied.
     #[inline(always)]
-    pub fn generation(&self) -> u32 {
-        self.generation
+    pub fn epoch(&self) -> u32 {
+        self.epoch
     }
 
     /// A block by number.
     #[inline(always)]
-    pub fn block(&self, n: u32) -> Block {
-        self.blocks[n as usize]
+    pub fn block(&self, n: u32) -> &Block {
+        &self.blocks[n as usize]
+    }
+
+    /// A block by number, to change it.
+    #[inline(always)]
+    pub(crate) fn block_mut(&mut self, n: u32) -> &mut Block {
+        &mut self.blocks[n as usize]
+    }
+
+    /// The micro-operations of a block.
+    pub fn uops_of(&self, n: u32) -> (&[Uop], &[u8]) {
+        let start = self.blocks[n as usize].start as usize;
+        let end = self
+            .blocks
+            .get(n as usize + 1)
+            .map_or(self.uops.len(), |b| b.start as usize);
+        (&self.uops[start..end], &self.index[start..end])
     }
 
     /// A micro-operation.
@@ -111,14 +151,65 @@ impl CodeCache {
         u32::from(self.index[i])
     }
 
+    /// Which tiers run: to be set before the first block.
+    pub fn set_engine(&mut self, engine: Engine) {
+        self.engine = engine;
+    }
+
+    /// Prepares the compiled tier for CPUs of type `F`, if it is wanted and the host has it.
+    #[inline(always)]
+    pub(super) fn start<F: FrontEnd>(&mut self) {
+        if self.engine != Engine::Interpreter && self.compiled.is_none() {
+            self.compiled = Jit::new::<F>().map(Box::new);
+            if self.compiled.is_none() {
+                self.engine = Engine::Interpreter;
+            }
+        }
+    }
+
+    /// Compiles a block.
+    pub(super) fn compile(&mut self, n: u32) -> Compile {
+        let Some(mut jit) = self.compiled.take() else {
+            return Compile::Never;
+        };
+        let entry = jit.compile(self, n);
+        self.compiled = Some(jit);
+        let Some(entry) = entry else {
+            return Compile::Full;
+        };
+        self.block_mut(n).entry = entry;
+        self.stats.blocks_compiled += 1;
+        Compile::Done
+    }
+
+    /// The compiled tier, if it runs.
+    pub(crate) fn compiled(&self) -> Option<&Jit> {
+        self.compiled.as_deref()
+    }
+
+    /// The host address at which compiled code may jump to a block: its compiled form, or the way back to the dispatcher.
+    #[inline(always)]
+    pub(super) fn entry_of(&self, n: u32) -> usize {
+        match (self.blocks[n as usize].entry, &self.compiled) {
+            (0, Some(jit)) => jit.dispatcher(),
+            (entry, _) => entry,
+        }
+    }
+
+    /// Makes the jump at `site` in compiled code lead to block `to` directly, if that is compiled.
+    pub(super) fn link_compiled(&mut self, site: u64, to: u32) {
+        let entry = self.blocks[to as usize].entry;
+        if entry != 0
+            && let Some(jit) = &mut self.compiled
+        {
+            jit.link(site, entry);
+        }
+    }
+
     /// Remembers that block `to` follows block `from` (`side` 0: taken, 1: not taken).
     pub fn link(&mut self, from: u32, side: usize, to: u32) {
-        let generation = self.generation;
         if let Some(b) = self.blocks.get_mut(from as usize) {
-            b.links[side & 1] = Link {
-                generation,
-                block: to,
-            };
+            b.links[side & 1] = to;
         }
     }
 
@@ -144,14 +235,14 @@ impl CodeCache {
             self.reset();
         }
         let number = self.blocks.len() as u32;
-        let none = Link {
-            generation: 0,
-            block: NONE,
-        };
         self.blocks.push(Block {
             start: self.uops.len() as u32,
             instructions: decoded.instructions,
-            links: [none; 2],
+            offset: (gpa % PAGE) as u32,
+            alive: true,
+            runs: 0,
+            entry: 0,
+            links: [NONE; 2],
         });
         self.uops.extend_from_slice(&decoded.uops);
         self.index.extend_from_slice(&decoded.index);
@@ -210,9 +301,17 @@ impl CodeCache {
 
     /// Drops the code of the page at `gpa`.
     pub fn invalidate_page(&mut self, gpa: u64) {
-        if self.pages.remove(&(gpa / PAGE)).is_some() {
-            self.generation = self.generation.wrapping_add(1).max(1);
-            self.stats.pages_invalidated += 1;
+        let Some(page) = self.pages.remove(&(gpa / PAGE)) else {
+            return;
+        };
+        self.stats.pages_invalidated += 1;
+        for n in page.maps.iter().flat_map(|m| m.1.iter()) {
+            if let Some(block) = self.blocks.get_mut(*n as usize) {
+                block.alive = false;
+                if let Some(jit) = &mut self.compiled {
+                    jit.retire(block.entry);
+                }
+            }
         }
     }
 
@@ -222,7 +321,10 @@ impl CodeCache {
         self.index.clear();
         self.blocks.clear();
         self.pages.clear();
-        self.generation = self.generation.wrapping_add(1).max(1);
+        if let Some(jit) = &mut self.compiled {
+            jit.reset();
+        }
+        self.epoch = self.epoch.wrapping_add(1).max(1);
         self.stats.resets += 1;
     }
 

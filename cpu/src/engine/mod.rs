@@ -1,11 +1,16 @@
-//! The engine that all front ends share: micro-operations, code cache by physical page, soft TLB and the interpreter (Tier 0).
+//! The engine that all front ends share: micro-operations, code cache by physical page, soft TLB, the dispatcher and the interpreter
+//! (Tier 0). The compiled tier is [`crate::jit`].
 //!
 //! Data flow: [`exec::exec`] looks up the block at the program counter (jump cache, then the code cache, then the front end's decoder),
-//! interprets its micro-operations, and follows links to the next block until the budget of instructions is used up, the front end
+//! runs it on the tier that has it, and follows links to the next block until the budget of instructions is used up, the front end
 //! records an exception, or a micro-operation asks to leave.
 
+mod access;
 pub mod code;
+pub(crate) mod core;
 pub mod exec;
+mod front_end;
+pub(crate) mod interpret;
 pub mod tlb;
 pub mod uop;
 
@@ -13,7 +18,9 @@ use vm_memory::GuestMemoryMmap;
 use vm_memory::bitmap::Bitmap;
 
 use crate::ram::Ram;
+pub(crate) use access::{load_slow, store_slow};
 pub use code::CodeCache;
+pub use front_end::FrontEnd;
 
 /// What all CPUs of a machine share: RAM and translated code.
 #[derive(Debug)]
@@ -26,6 +33,16 @@ pub struct Shared {
     pub(crate) shootdowns: tlb::Shootdowns,
 }
 
+/// Which tiers run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Engine {
+    /// The interpreter alone.
+    Interpreter,
+    /// The interpreter, and compiled code for blocks that run often. Hosts without a compiled tier interpret.
+    #[default]
+    Compiled,
+}
+
 /// Counters of the engine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EngineStats {
@@ -33,6 +50,8 @@ pub struct EngineStats {
     pub blocks_decoded: u64,
     /// Guest instructions decoded.
     pub instructions_decoded: u64,
+    /// Blocks compiled.
+    pub blocks_compiled: u64,
     /// Pages of which cached code was thrown away.
     pub pages_invalidated: u64,
     /// Times the whole cache was emptied because it was full.

@@ -13,8 +13,9 @@ const JUMP_SLOTS: usize = 64;
 pub const MAX_CONTEXTS: u64 = 4095;
 const INVALID: u64 = u64::MAX;
 
-/// One entry: `tag` is the effective page address with the context in its low 12 bits.
+/// One entry of 16 bytes: `tag` is the effective page address with the context in its low 12 bits.
 #[derive(Clone, Copy, Debug)]
+#[repr(C)]
 pub struct Entry {
     /// Page address | context, or all ones.
     pub tag: u64,
@@ -29,42 +30,50 @@ const EMPTY: Entry = Entry {
 
 /// One entry of the jump cache.
 #[derive(Clone, Copy, Debug)]
+#[repr(C)]
 pub struct Jump {
     /// Effective address of the block.
     pub pc: u64,
     /// Context and code mode.
     pub tag: u32,
-    /// Generation of the code cache in which `block` is valid.
-    pub generation: u32,
     /// Number of the block.
     pub block: u32,
+    /// Host address to jump to for it; 0 if there is no compiled tier.
+    pub entry: usize,
 }
 
 const NO_JUMP: Jump = Jump {
     pc: u64::MAX,
     tag: 0,
-    generation: 0,
     block: 0,
+    entry: 0,
 };
 
 /// The tables of one CPU.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Tlb {
     /// For loads.
-    pub read: Box<[Entry; ENTRIES]>,
+    pub read: [Entry; ENTRIES],
     /// For stores.
-    pub write: Box<[Entry; ENTRIES]>,
+    pub write: [Entry; ENTRIES],
     jumps: Box<[Jump]>,
+    /// Address of the first element of `jumps`, for compiled code.
+    pub(crate) jumps_at: usize,
+    epoch: u32,
     seen_shootdowns: u64,
     seen_code_pages: u64,
 }
 
 impl Default for Tlb {
     fn default() -> Self {
+        let jumps = vec![NO_JUMP; JUMP_PAGES * JUMP_SLOTS].into_boxed_slice();
         Tlb {
-            read: Box::new([EMPTY; ENTRIES]),
-            write: Box::new([EMPTY; ENTRIES]),
-            jumps: vec![NO_JUMP; JUMP_PAGES * JUMP_SLOTS].into_boxed_slice(),
+            read: [EMPTY; ENTRIES],
+            write: [EMPTY; ENTRIES],
+            jumps_at: jumps.as_ptr() as usize,
+            jumps,
+            epoch: 0,
             seen_shootdowns: 0,
             seen_code_pages: 0,
         }
@@ -122,6 +131,15 @@ impl Tlb {
     #[inline(always)]
     pub fn jump(&self, pc: u64) -> &Jump {
         &self.jumps[jump_index(pc) & (JUMP_PAGES * JUMP_SLOTS - 1)]
+    }
+
+    /// Forgets all blocks if their numbers are from another epoch of the code cache than `epoch`.
+    #[inline(always)]
+    pub fn enter_epoch(&mut self, epoch: u32) {
+        if self.epoch != epoch {
+            self.jumps.fill(NO_JUMP);
+            self.epoch = epoch;
+        }
     }
 
     /// Remembers a block.

@@ -95,8 +95,9 @@ impl Cpu {
                 *next - 1
             })
         };
-        self.core.data_context = [id(data[0]), id(data[1])];
-        self.core.code_context = [id(code[0]), id(code[1])];
+        let data = [id(data[0]), id(data[1])];
+        let code = [id(code[0]), id(code[1])];
+        self.core.set_contexts(data, code);
     }
 
     fn forget_all_contexts(&mut self) {

@@ -1,0 +1,180 @@
+//! Loads and stores of guest memory: the soft TLB's hits, and the way to RAM and devices when it misses.
+#![allow(
+    unsafe_code,
+    reason = "soft-TLB hits read and write guest RAM by host address"
+)]
+
+use super::Shared;
+use super::front_end::{Access, Fault, FrontEnd};
+use crate::bus::Bus;
+use crate::ram::{self, PAGE};
+
+#[cold]
+fn slow_bytes<F: FrontEnd>(
+    f: &mut F,
+    shared: &mut Shared,
+    bus: &mut dyn Bus,
+    ea: u64,
+    bytes: &mut [u8],
+    access: Access,
+) -> Result<(), Fault> {
+    let t = f.translate(shared, ea, access)?;
+    let len = bytes.len() as u64;
+    let Some(page) = shared.ram.page(t.gpa) else {
+        f.core().leave_soon();
+        let done = match access {
+            Access::Write => bus.mmio_write(t.gpa, bytes),
+            _ => bus.mmio_read(t.gpa, bytes),
+        };
+        if done.is_err() {
+            bytes.fill(0xff);
+            f.bus_error(ea, t.gpa, access)?;
+        }
+        return Ok(());
+    };
+    let core = f.core();
+    let context = core.context_of(ea);
+    let host = page.address() + (t.gpa % PAGE) as usize;
+    if access == Access::Write {
+        if shared.code.has_code(t.gpa) {
+            shared.code.note_store(t.gpa, len);
+        } else if t.cacheable {
+            core.tlb.fill_write(ea, context, page);
+        }
+    } else if t.cacheable {
+        core.tlb.fill_read(ea, context, page);
+    }
+    for (i, b) in bytes.iter_mut().enumerate() {
+        // SAFETY: callers pass pieces that do not cross a page, and the page is RAM.
+        unsafe {
+            if access == Access::Write {
+                ram::store_le::<1>(host + i, u64::from(*b));
+            } else {
+                *b = ram::load_le::<1>(host + i) as u8;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cold]
+#[inline(never)]
+pub(crate) fn load_slow<F: FrontEnd>(
+    f: &mut F,
+    shared: &mut Shared,
+    bus: &mut dyn Bus,
+    ea: u64,
+    n: usize,
+) -> Result<u64, Fault> {
+    let mut bytes = [0; 8];
+    let first = (PAGE - ea % PAGE).min(n as u64) as usize;
+    slow_bytes(f, shared, bus, ea, &mut bytes[..first], Access::Read)?;
+    if first < n {
+        slow_bytes(
+            f,
+            shared,
+            bus,
+            ea.wrapping_add(first as u64),
+            &mut bytes[first..n],
+            Access::Read,
+        )?;
+    }
+    Ok(u64::from_le_bytes(bytes))
+}
+
+#[cold]
+#[inline(never)]
+pub(crate) fn store_slow<F: FrontEnd>(
+    f: &mut F,
+    shared: &mut Shared,
+    bus: &mut dyn Bus,
+    ea: u64,
+    n: usize,
+    value: u64,
+) -> Result<(), Fault> {
+    let mut bytes = value.to_le_bytes();
+    let first = (PAGE - ea % PAGE).min(n as u64) as usize;
+    if first < n {
+        // Both pages must be writable before the first byte changes.
+        f.translate(shared, ea, Access::Write)?;
+        f.translate(shared, ea.wrapping_add(first as u64), Access::Write)?;
+    }
+    slow_bytes(f, shared, bus, ea, &mut bytes[..first], Access::Write)?;
+    if first < n {
+        slow_bytes(
+            f,
+            shared,
+            bus,
+            ea.wrapping_add(first as u64),
+            &mut bytes[first..n],
+            Access::Write,
+        )?;
+    }
+    Ok(())
+}
+
+/// Loads `N` bytes at an effective address, as a little-endian number.
+///
+/// # Errors
+/// [`Fault`] after an exception is recorded.
+#[inline(always)]
+pub fn load<const N: usize, F: FrontEnd>(
+    f: &mut F,
+    shared: &mut Shared,
+    bus: &mut dyn Bus,
+    ea: u64,
+) -> Result<u64, Fault> {
+    let core = f.core();
+    match core.tlb.read_hit::<N>(ea, core.context_of(ea)) {
+        // SAFETY: the soft TLB holds pages of RAM only, and the hit covers all N bytes.
+        Some(host) => Ok(unsafe { ram::load_le::<N>(host) }),
+        None => load_slow(f, shared, bus, ea, N),
+    }
+}
+
+/// Stores the low `N` bytes of `value` at an effective address, little-endian.
+///
+/// # Errors
+/// [`Fault`] after an exception is recorded.
+#[inline(always)]
+pub fn store<const N: usize, F: FrontEnd>(
+    f: &mut F,
+    shared: &mut Shared,
+    bus: &mut dyn Bus,
+    ea: u64,
+    value: u64,
+) -> Result<(), Fault> {
+    let core = f.core();
+    match core.tlb.write_hit::<N>(ea, core.context_of(ea)) {
+        Some(host) => {
+            // SAFETY: as in `load`.
+            unsafe { ram::store_le::<N>(host, value) };
+            Ok(())
+        }
+        None => store_slow(f, shared, bus, ea, N, value),
+    }
+}
+
+/// Zeroes `len` bytes (a power of two, at most a page) at the effective address, aligned down to `len`.
+///
+/// # Errors
+/// [`Fault`] after an exception is recorded.
+pub fn zero_aligned<F: FrontEnd>(
+    f: &mut F,
+    shared: &mut Shared,
+    bus: &mut dyn Bus,
+    ea: u64,
+    len: u64,
+) -> Result<(), Fault> {
+    let ea = ea & !(len - 1);
+    let core = f.core();
+    if let Some(host) = core.tlb.write_hit::<1>(ea, core.context_of(ea)) {
+        // SAFETY: aligned to its size, so within the page of the hit.
+        unsafe { ram::zero(host, len as usize) };
+        return Ok(());
+    }
+    for at in (0..len).step_by(8) {
+        store::<8, F>(f, shared, bus, ea + at, 0)?;
+    }
+    Ok(())
+}

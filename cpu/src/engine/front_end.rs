@@ -1,0 +1,78 @@
+//! What the engine asks of an architecture.
+
+use super::Shared;
+use super::code::Decoded;
+use super::core::Core;
+use super::uop::Uop;
+use crate::bus::Bus;
+use crate::ram::PAGE;
+
+/// How an address is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Load.
+    Read,
+    /// Store.
+    Write,
+    /// Instruction fetch.
+    Fetch,
+}
+
+/// Where an effective address leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Translation {
+    /// Guest physical address of the byte.
+    pub gpa: u64,
+    /// The result may be cached until the next shoot-down.
+    pub cacheable: bool,
+}
+
+/// The front end has recorded an exception at [`Core::pc`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fault;
+
+/// What is particular to an architecture.
+pub trait FrontEnd {
+    /// The engine's part of the state.
+    fn core(&mut self) -> &mut Core;
+
+    /// Everything that decoding depends on besides the bytes: at most 6 bits.
+    fn code_mode(&self) -> u8;
+
+    /// Translates an address, or records an exception.
+    ///
+    /// # Errors
+    /// [`Fault`] after the exception is recorded.
+    fn translate(&mut self, shared: &Shared, ea: u64, access: Access)
+    -> Result<Translation, Fault>;
+
+    /// Decodes at most `max` (at least 1) instructions that lie in `page`, starting at byte `offset`. The last micro-operation must end
+    /// the block.
+    fn decode(&mut self, page: &[u8; PAGE as usize], offset: usize, max: u32, out: &mut Decoded);
+
+    /// Carries out [`Op::Call`] or [`Op::CallEnd`]. [`Core::pc`] is the instruction's address.
+    ///
+    /// # Errors
+    /// [`Fault`] after an exception is recorded.
+    fn call(&mut self, shared: &mut Shared, bus: &mut dyn Bus, uop: Uop) -> Result<(), Fault>;
+
+    /// Nothing answers at `gpa`: records the machine check, if the architecture has one for it.
+    ///
+    /// # Errors
+    /// [`Fault`] after the exception is recorded.
+    fn bus_error(&mut self, ea: u64, gpa: u64, access: Access) -> Result<(), Fault>;
+}
+
+/// Why [`super::exec::exec`] returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// The budget is used up.
+    Budget,
+    /// A helper or a device access asked to leave; [`Core::pc`] is the next instruction.
+    Leave,
+    /// An exception was recorded; the instruction that caused it counts as executed.
+    Fault,
+}
+
+/// Functions of two operands that are too rare for a micro-operation of their own: see `Op::Pure`.
+pub type Pure = fn(u64, u64) -> u64;

@@ -1,0 +1,363 @@
+//! Tier 0: the interpreter over micro-operations. What it does is what they mean.
+#![allow(
+    unsafe_code,
+    reason = "soft-TLB hits read and write guest RAM by host address"
+)]
+
+use super::Shared;
+use super::access::{load_slow, store_slow};
+use super::code::Block;
+use super::core::Core;
+use super::front_end::{Fault, FrontEnd, Pure};
+use super::uop::{Op, R_CA, R_CA32, R_SO, Uop};
+use crate::bus::Bus;
+use crate::ram;
+
+/// How a block ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// At a branch: the address of the next block, and the branch's side or [`INDIRECT`].
+    Branch {
+        /// Where to go on.
+        target: u64,
+        /// 0: taken, 1: not taken.
+        side: usize,
+    },
+    /// In an instruction (its index in the block) that recorded an exception.
+    Fault(u32),
+    /// After a [`Op::CallEnd`].
+    Leave,
+}
+
+/// Side of a branch whose target is not always the same: never linked.
+pub(super) const INDIRECT: usize = 2;
+
+/// Register in which a [`Op::CallEnd`] helper may change the next instruction's address.
+pub const NEXT_PC: usize = 47;
+
+#[inline(always)]
+fn compare<T: Ord>(a: T, b: T, so: u64) -> u64 {
+    let bits = if a < b {
+        8
+    } else if a > b {
+        4
+    } else {
+        2
+    };
+    bits | so
+}
+
+#[inline(always)]
+fn twice32(v: u64) -> u64 {
+    let v = v & 0xffff_ffff;
+    v | v << 32
+}
+
+/// Carries out a micro-operation that touches registers only; false if `u` is another one. `base` is the block's address.
+#[inline(always)]
+#[allow(clippy::too_many_lines, reason = "one case per micro-operation")]
+pub(crate) fn simple(core: &mut Core, pure: &[Pure], base: u64, u: &Uop) -> bool {
+    macro_rules! r {
+        ($x:expr) => {
+            core.regs[$x as usize]
+        };
+    }
+    macro_rules! set {
+        ($v:expr) => {{
+            let v = $v;
+            core.regs[u.d as usize] = v;
+        }};
+    }
+    match u.op {
+        Op::MovI => set!(u.imm),
+        Op::Mov => set!(r!(u.a)),
+        Op::MovPc => set!(base.wrapping_add(u.imm)),
+        Op::Add => set!(r!(u.a).wrapping_add(r!(u.b))),
+        Op::AddI => set!(r!(u.a).wrapping_add(u.imm)),
+        Op::Sub => set!(r!(u.a).wrapping_sub(r!(u.b))),
+        Op::SubI => set!(u.imm.wrapping_sub(r!(u.a))),
+        Op::Mul => set!(r!(u.a).wrapping_mul(r!(u.b))),
+        Op::MulI => set!(r!(u.a).wrapping_mul(u.imm)),
+        Op::MulW => {
+            set!(i64::from(r!(u.a) as i32).wrapping_mul(i64::from(r!(u.b) as i32)) as u64)
+        }
+        Op::Neg => set!(r!(u.a).wrapping_neg()),
+        Op::And => set!(r!(u.a) & r!(u.b)),
+        Op::AndI => set!(r!(u.a) & u.imm),
+        Op::Andc => set!(r!(u.a) & !r!(u.b)),
+        Op::Or => set!(r!(u.a) | r!(u.b)),
+        Op::OrI => set!(r!(u.a) | u.imm),
+        Op::Orc => set!(r!(u.a) | !r!(u.b)),
+        Op::Xor => set!(r!(u.a) ^ r!(u.b)),
+        Op::XorI => set!(r!(u.a) ^ u.imm),
+        Op::Nand => set!(!(r!(u.a) & r!(u.b))),
+        Op::Nor => set!(!(r!(u.a) | r!(u.b))),
+        Op::Eqv => set!(!(r!(u.a) ^ r!(u.b))),
+        Op::Ext8 => set!(r!(u.a) as i8 as u64),
+        Op::Ext16 => set!(r!(u.a) as i16 as u64),
+        Op::Ext32 => set!(r!(u.a) as i32 as u64),
+        Op::Clz64 => set!(u64::from(r!(u.a).leading_zeros())),
+        Op::Clz32 => set!(u64::from((r!(u.a) as u32).leading_zeros())),
+        Op::Shl64 => {
+            let n = r!(u.b) & 127;
+            set!(if n < 64 { r!(u.a) << n } else { 0 });
+        }
+        Op::Shr64 => {
+            let n = r!(u.b) & 127;
+            set!(if n < 64 { r!(u.a) >> n } else { 0 });
+        }
+        Op::Shl32 => {
+            let n = r!(u.b) & 63;
+            set!(if n < 32 {
+                u64::from((r!(u.a) as u32) << n)
+            } else {
+                0
+            });
+        }
+        Op::Shr32 => {
+            let n = r!(u.b) & 63;
+            set!(if n < 32 {
+                u64::from((r!(u.a) as u32) >> n)
+            } else {
+                0
+            });
+        }
+        Op::Sra64I | Op::Sra64 => {
+            let n = if u.op == Op::Sra64 {
+                (r!(u.b) & 127) as u32
+            } else {
+                u.aux
+            };
+            let v = r!(u.a) as i64;
+            let out = v >> n.min(63);
+            let lost = if n > 63 {
+                v != 0
+            } else {
+                v & ((1u64 << n) - 1) as i64 != 0
+            };
+            let carry = u64::from(v < 0 && lost);
+            r!(R_CA) = carry;
+            r!(R_CA32) = carry;
+            set!(out as u64);
+        }
+        Op::Sra32I | Op::Sra32 => {
+            let n = if u.op == Op::Sra32 {
+                (r!(u.b) & 63) as u32
+            } else {
+                u.aux
+            };
+            let v = r!(u.a) as i32;
+            let out = v >> n.min(31);
+            let lost = if n > 31 {
+                v != 0
+            } else {
+                v & ((1u32 << n) - 1) as i32 != 0
+            };
+            let carry = u64::from(v < 0 && lost);
+            r!(R_CA) = carry;
+            r!(R_CA32) = carry;
+            set!(i64::from(out) as u64);
+        }
+        Op::RotMask => set!(r!(u.a).rotate_left(u.aux) & u.imm),
+        Op::RotMaskV => set!(r!(u.a).rotate_left(r!(u.b) as u32 & 63) & u.imm),
+        Op::RotIns => set!(r!(u.a).rotate_left(u.aux) & u.imm | r!(u.d) & !u.imm),
+        Op::RotMask32 => {
+            set!(twice32(u64::from((r!(u.a) as u32).rotate_left(u.aux))) & u.imm)
+        }
+        Op::RotMask32V => {
+            set!(twice32(u64::from((r!(u.a) as u32).rotate_left(r!(u.b) as u32 & 31))) & u.imm);
+        }
+        Op::RotIns32 => {
+            set!(
+                twice32(u64::from((r!(u.a) as u32).rotate_left(u.aux))) & u.imm | r!(u.d) & !u.imm
+            );
+        }
+        Op::Pure => set!(pure[u.aux as usize](r!(u.a), r!(u.b))),
+        Op::AddCarry | Op::SubCarry | Op::AddICarry | Op::SubICarry => {
+            let a = match u.op {
+                Op::AddCarry | Op::AddICarry => r!(u.a),
+                _ => !r!(u.a),
+            };
+            let (b, c) = match u.op {
+                Op::AddICarry => (u.imm, 0),
+                Op::SubICarry => (u.imm, 1),
+                _ if u.aux & 1 != 0 => (r!(u.b), r!(R_CA)),
+                _ => (r!(u.b), u64::from(u.aux >> 1 & 1)),
+            };
+            let (sum, c1) = a.overflowing_add(b);
+            let (sum, c2) = sum.overflowing_add(c);
+            let low = (a & 0xffff_ffff) + (b & 0xffff_ffff) + c;
+            r!(R_CA) = u64::from(c1 | c2);
+            r!(R_CA32) = low >> 32;
+            set!(sum);
+        }
+        Op::CmpS64 => set!(compare(r!(u.a) as i64, r!(u.b) as i64, r!(R_SO))),
+        Op::CmpU64 => set!(compare(r!(u.a), r!(u.b), r!(R_SO))),
+        Op::CmpS32 => set!(compare(r!(u.a) as i32, r!(u.b) as i32, r!(R_SO))),
+        Op::CmpU32 => set!(compare(r!(u.a) as u32, r!(u.b) as u32, r!(R_SO))),
+        Op::CmpS64I => set!(compare(r!(u.a) as i64, u.imm as i64, r!(R_SO))),
+        Op::CmpU64I => set!(compare(r!(u.a), u.imm, r!(R_SO))),
+        Op::CmpS32I => set!(compare(r!(u.a) as i32, u.imm as i32, r!(R_SO))),
+        Op::CmpU32I => set!(compare(r!(u.a) as u32, u.imm as u32, r!(R_SO))),
+
+        Op::Ea32 => set!(r!(u.a).wrapping_add(r!(u.b)).wrapping_add(u.imm) & 0xffff_ffff),
+        _ => return false,
+    }
+    true
+}
+
+/// Runs a block that lies at effective address `base`. `before` is how many instructions were executed before it in this run.
+#[inline(always)]
+#[allow(clippy::too_many_lines, reason = "one case per micro-operation")]
+pub(super) fn block<F: FrontEnd>(
+    f: &mut F,
+    shared: &mut Shared,
+    bus: &mut dyn Bus,
+    pure: &[Pure],
+    block: Block,
+    base: u64,
+    before: u64,
+) -> End {
+    let mut i = block.start as usize;
+    loop {
+        let u = shared.code.uop(i);
+        i += 1;
+        macro_rules! r {
+            ($x:expr) => {
+                f.core().regs[$x as usize]
+            };
+        }
+        macro_rules! set {
+            ($v:expr) => {{
+                let v = $v;
+                f.core().regs[u.d as usize] = v;
+            }};
+        }
+        macro_rules! fault {
+            () => {{
+                let index = shared.code.instruction_of(i - 1);
+                f.core().pc = base.wrapping_add(u64::from(index) * 4);
+                return End::Fault(index);
+            }};
+        }
+        macro_rules! ea {
+            () => {
+                r!(u.a).wrapping_add(r!(u.b)).wrapping_add(u.imm)
+            };
+        }
+        macro_rules! ld {
+            ($n:literal, $conv:expr) => {{
+                let ea = ea!();
+                let core = f.core();
+                let raw = match core.tlb.read_hit::<$n>(ea, core.context_of(ea)) {
+                    // SAFETY: the soft TLB holds pages of RAM only, and the hit covers all bytes.
+                    Some(host) => unsafe { ram::load_le::<$n>(host) },
+                    None => {
+                        core.pc =
+                            base.wrapping_add(u64::from(shared.code.instruction_of(i - 1)) * 4);
+                        match load_slow(f, shared, bus, ea, $n) {
+                            Ok(v) => v,
+                            Err(Fault) => fault!(),
+                        }
+                    }
+                };
+                set!($conv(raw));
+            }};
+        }
+        macro_rules! st {
+            ($n:literal, $conv:expr) => {{
+                let ea = ea!();
+                let value = $conv(r!(u.d));
+                let core = f.core();
+                match core.tlb.write_hit::<$n>(ea, core.context_of(ea)) {
+                    // SAFETY: as for loads; pages with cached code are never in the store table.
+                    Some(host) => unsafe { ram::store_le::<$n>(host, value) },
+                    None => {
+                        core.pc =
+                            base.wrapping_add(u64::from(shared.code.instruction_of(i - 1)) * 4);
+                        if store_slow(f, shared, bus, ea, $n, value).is_err() {
+                            fault!()
+                        }
+                    }
+                }
+            }};
+        }
+        match u.op {
+            Op::Ld8 => ld!(1, |v: u64| v),
+            Op::Ld16 => ld!(2, |v: u64| v),
+            Op::Ld32 => ld!(4, |v: u64| v),
+            Op::Ld64 => ld!(8, |v: u64| v),
+            Op::Ld16S => ld!(2, |v: u64| v as i16 as u64),
+            Op::Ld32S => ld!(4, |v: u64| v as i32 as u64),
+            Op::Ld16R => ld!(2, |v: u64| u64::from((v as u16).swap_bytes())),
+            Op::Ld32R => ld!(4, |v: u64| u64::from((v as u32).swap_bytes())),
+            Op::Ld64R => ld!(8, |v: u64| v.swap_bytes()),
+            Op::Ld16RS => ld!(2, |v: u64| (v as u16).swap_bytes() as i16 as u64),
+            Op::Ld32RS => ld!(4, |v: u64| (v as u32).swap_bytes() as i32 as u64),
+            Op::St8 => st!(1, |v: u64| v),
+            Op::St16 => st!(2, |v: u64| v),
+            Op::St32 => st!(4, |v: u64| v),
+            Op::St64 => st!(8, |v: u64| v),
+            Op::St16R => st!(2, |v: u64| u64::from((v as u16).swap_bytes())),
+            Op::St32R => st!(4, |v: u64| u64::from((v as u32).swap_bytes())),
+            Op::St64R => st!(8, |v: u64| v.swap_bytes()),
+            Op::Call => {
+                let index = u64::from(shared.code.instruction_of(i - 1));
+                let core = f.core();
+                core.pc = base.wrapping_add(index * 4);
+                core.executed = before + index;
+                if f.call(shared, bus, u).is_err() {
+                    fault!()
+                }
+            }
+            Op::CallEnd => {
+                let index = u64::from(shared.code.instruction_of(i - 1));
+                let core = f.core();
+                core.pc = base.wrapping_add(index * 4);
+                core.executed = before + index;
+                core.regs[NEXT_PC] = core.pc.wrapping_add(4);
+                if f.call(shared, bus, u).is_err() {
+                    fault!()
+                }
+                let core = f.core();
+                core.pc = core.regs[NEXT_PC];
+                return End::Leave;
+            }
+            Op::Jmp => return branch(base.wrapping_add(u.imm), 0),
+            Op::JmpReg => return branch(r!(u.a) & !3, INDIRECT),
+            Op::Bc => {
+                if (r!(u.a) & u64::from(u.b) != 0) == (u.d != 0) {
+                    return branch(base.wrapping_add(u.imm), 0);
+                }
+                return branch(base.wrapping_add(u64::from(u.aux)), 1);
+            }
+            Op::BcReg => {
+                if (r!(u.a) & u64::from(u.b) != 0) == (u.d != 0) {
+                    return branch(r!(u.imm as u8) & !3, INDIRECT);
+                }
+                return branch(base.wrapping_add(u64::from(u.aux)), 1);
+            }
+            Op::Bdnz | Op::Bdnz32 => {
+                let n = r!(u.a).wrapping_sub(1);
+                r!(u.a) = n;
+                let n = if u.op == Op::Bdnz32 {
+                    n & 0xffff_ffff
+                } else {
+                    n
+                };
+                if (n != 0) == (u.d != 0) {
+                    return branch(base.wrapping_add(u.imm), 0);
+                }
+                return branch(base.wrapping_add(u64::from(u.aux)), 1);
+            }
+            _ => {
+                simple(f.core(), pure, base, &u);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn branch(target: u64, side: usize) -> End {
+    End::Branch { target, side }
+}

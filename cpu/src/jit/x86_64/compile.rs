@@ -1,0 +1,978 @@
+//! Templates: from the micro-operations of a block to host instructions.
+
+use dynasmrt::x64::X64Relocation;
+use dynasmrt::{DynamicLabel, DynasmApi, DynasmLabelApi, VecAssembler, dynasm};
+
+use super::helpers::Place;
+use super::registers::Registers;
+use super::thunks::{CONTEXT, CONTEXT_XOR, READ, Thunks, WRITE, register};
+use crate::engine::CodeCache;
+use crate::engine::uop::{Op, R_CA, R_CA32, R_SO, R_T0, R_ZERO, Reg, Uop};
+use crate::ram::PAGE;
+
+/// Registers that do not outlive a guest instruction: see [`R_T0`].
+const SCRATCH: std::ops::Range<Reg> = R_T0..R_T0 + 4;
+/// Bytes of a soft-TLB entry as a shift, and the mask of an index so shifted.
+const ENTRY_SHIFT: i8 = 12 - 4;
+const INDEX_MASK: i32 = ((crate::engine::tlb::ENTRIES - 1) << 4) as i32;
+
+/// Compiles block `n`, to lie at host address `entry`. `None` if a displacement does not fit.
+pub(super) fn block(code: &CodeCache, n: u32, thunks: &Thunks, entry: usize) -> Option<Vec<u8>> {
+    let block = code.block(n);
+    let (uops, index) = code.uops_of(n);
+    let mut c = Compiler {
+        ops: VecAssembler::new(entry),
+        regs: Registers::default(),
+        cold: Vec::new(),
+        thunks,
+        compared: None,
+        page_offset: i64::from(block.offset),
+        instructions: block.instructions,
+    };
+    c.enter();
+    for (i, (u, index)) in uops.iter().zip(index).enumerate() {
+        let place = Place::new(*index, block.instructions);
+        c.uop(u, block.start + i as u32, place);
+        c.regs.unlock();
+    }
+    c.emit_cold();
+    c.ops.finalize().ok()
+}
+
+/// Code out of the way of the usual path.
+enum Cold {
+    /// The budget ends within this block.
+    Budget { label: DynamicLabel },
+    /// A jump whose target is not known yet. `site` is behind its displacement.
+    Link {
+        label: DynamicLabel,
+        site: DynamicLabel,
+    },
+    /// An access that the soft TLB does not have. What of the register file is in host registers is written back first.
+    Access {
+        label: DynamicLabel,
+        back: DynamicLabel,
+        thunk: usize,
+        place: Place,
+        dirty: Vec<(u8, Reg)>,
+        /// Store: the register whose value it is, its size, and whether it is reversed.
+        value: Option<(u8, u8, bool)>,
+    },
+}
+
+/// The last comparison of the block, while its operands still have the compared values.
+#[derive(Clone, Copy)]
+struct Compared {
+    field: Reg,
+    op: Op,
+    a: Reg,
+    b: Reg,
+    imm: u64,
+}
+
+struct Compiler<'a> {
+    ops: VecAssembler<X64Relocation>,
+    regs: Registers,
+    cold: Vec<Cold>,
+    thunks: &'a Thunks,
+    compared: Option<Compared>,
+    page_offset: i64,
+    instructions: u32,
+}
+
+macro_rules! x {
+    ($c:expr ; $($code:tt)*) => {{
+        let ops = &mut $c.ops;
+        dynasm!(ops ; .arch x64 ; $($code)*)
+    }};
+}
+
+fn small(imm: u64) -> Option<i32> {
+    i32::try_from(imm as i64).ok()
+}
+
+impl Compiler<'_> {
+    /// Counts the block's instructions.
+    fn enter(&mut self) {
+        let label = self.ops.new_dynamic_label();
+        let n = self.instructions as i32;
+        // Five bytes at least: `Jit::retire` writes a jump over them.
+        x!(self
+            ; sub r14, DWORD n
+            ; js =>label
+        );
+        self.cold.push(Cold::Budget { label });
+    }
+
+    fn store_register(&mut self, host: u8, r: Reg) {
+        match i8::try_from(register(r)) {
+            Ok(at) => x!(self ; mov [BYTE rbp + at], Rq(host)),
+            Err(_) => x!(self ; mov [rbp + register(r)], Rq(host)),
+        }
+    }
+
+    fn assign(&mut self, r: Reg) -> u8 {
+        let (host, write_back) = self.regs.assign(r);
+        if let Some((host, old)) = write_back {
+            self.store_register(host, old);
+        }
+        host
+    }
+
+    /// The host register that has the value of `r`.
+    fn src(&mut self, r: Reg) -> u8 {
+        if let Some(host) = self.regs.find(r) {
+            return host;
+        }
+        let host = self.assign(r);
+        match i8::try_from(register(r)) {
+            Ok(at) => x!(self ; mov Rq(host), [BYTE rbp + at]),
+            Err(_) => x!(self ; mov Rq(host), [rbp + register(r)]),
+        }
+        host
+    }
+
+    /// The host register that will have the new value of `r`. It may be that of a source.
+    fn dst(&mut self, r: Reg) -> u8 {
+        if let Some(c) = self.compared
+            && (c.field == r || c.a == r || c.b == r)
+        {
+            self.compared = None;
+        }
+        let host = match self.regs.find(r) {
+            Some(host) => host,
+            None => self.assign(r),
+        };
+        self.regs.mark_dirty(r);
+        host
+    }
+
+    /// Writes all changed registers back to the file, except scratch registers if the instruction is over. Changes no flag.
+    fn write_back(&mut self, scratch: bool) {
+        for (host, r) in self.regs.dirty() {
+            if scratch || !SCRATCH.contains(&r) {
+                self.store_register(host, r);
+            }
+        }
+        self.regs.clean();
+    }
+
+    /// rax = imm.
+    fn constant(&mut self, imm: u64) {
+        self.set(0, imm);
+    }
+
+    fn set(&mut self, host: u8, imm: u64) {
+        if imm == 0 {
+            x!(self ; xor Rd(host), Rd(host));
+        } else if let Ok(v) = u32::try_from(imm) {
+            x!(self ; mov Rd(host), DWORD v as i32);
+        } else if let Some(v) = small(imm) {
+            x!(self ; mov Rq(host), DWORD v);
+        } else {
+            x!(self ; mov Rq(host), QWORD imm as i64);
+        }
+    }
+
+    fn copy(&mut self, to: u8, from: u8) {
+        if to != from {
+            x!(self ; mov Rq(to), Rq(from));
+        }
+    }
+
+    /// Compiles one micro-operation, number `number` of the code cache.
+    #[allow(clippy::too_many_lines, reason = "one case per micro-operation")]
+    fn uop(&mut self, u: &Uop, number: u32, place: Place) {
+        match u.op {
+            Op::MovI => {
+                let d = self.dst(u.d);
+                self.set(d, u.imm);
+            }
+            Op::Mov => {
+                let a = self.src(u.a);
+                let d = self.dst(u.d);
+                self.copy(d, a);
+            }
+            Op::MovPc => {
+                self.address(u.imm);
+                let d = self.dst(u.d);
+                x!(self ; mov Rq(d), rax);
+            }
+            Op::Add => self.add(u),
+            Op::AddI => self.add_immediate(u),
+            Op::Sub => {
+                let (a, b, d) = self.operands(u);
+                if d == b && d != a {
+                    x!(self ; mov rax, Rq(a) ; sub rax, Rq(b) ; mov Rq(d), rax);
+                } else {
+                    self.copy(d, a);
+                    x!(self ; sub Rq(d), Rq(b));
+                }
+            }
+            Op::SubI => {
+                let a = self.src(u.a);
+                self.constant(u.imm);
+                x!(self ; sub rax, Rq(a));
+                self.result(u.d);
+            }
+            Op::Mul => {
+                let (a, b, d) = self.operands(u);
+                if d == b {
+                    x!(self ; imul Rq(d), Rq(a));
+                } else {
+                    self.copy(d, a);
+                    x!(self ; imul Rq(d), Rq(b));
+                }
+            }
+            Op::MulI => {
+                let a = self.src(u.a);
+                match small(u.imm) {
+                    Some(imm) => x!(self ; imul rax, Rq(a), DWORD imm),
+                    None => {
+                        self.constant(u.imm);
+                        x!(self ; imul rax, Rq(a));
+                    }
+                }
+                self.result(u.d);
+            }
+            Op::MulW => {
+                let (a, b) = (self.src(u.a), self.src(u.b));
+                x!(self ; movsxd rax, Rd(a) ; movsxd rcx, Rd(b) ; imul rax, rcx);
+                self.result(u.d);
+            }
+            Op::Neg => {
+                let a = self.src(u.a);
+                let d = self.dst(u.d);
+                self.copy(d, a);
+                x!(self ; neg Rq(d));
+            }
+            Op::And | Op::Or | Op::Xor => {
+                let (a, b, d) = self.operands(u);
+                let other = if d == b { a } else { b };
+                if d != b {
+                    self.copy(d, a);
+                }
+                match u.op {
+                    Op::And => x!(self ; and Rq(d), Rq(other)),
+                    Op::Or => x!(self ; or Rq(d), Rq(other)),
+                    _ => x!(self ; xor Rq(d), Rq(other)),
+                }
+            }
+            Op::Andc | Op::Orc => {
+                let (a, b, d) = self.operands(u);
+                x!(self ; mov rax, Rq(b) ; not rax);
+                match u.op {
+                    Op::Andc => x!(self ; and rax, Rq(a)),
+                    _ => x!(self ; or rax, Rq(a)),
+                }
+                x!(self ; mov Rq(d), rax);
+            }
+            Op::Nand | Op::Nor | Op::Eqv => {
+                let (a, b, d) = self.operands(u);
+                x!(self ; mov rax, Rq(a));
+                match u.op {
+                    Op::Nand => x!(self ; and rax, Rq(b)),
+                    Op::Nor => x!(self ; or rax, Rq(b)),
+                    _ => x!(self ; xor rax, Rq(b)),
+                }
+                x!(self ; not rax ; mov Rq(d), rax);
+            }
+            Op::AndI | Op::OrI | Op::XorI => {
+                let a = self.src(u.a);
+                let d = self.dst(u.d);
+                self.copy(d, a);
+                self.logic_immediate(u.op, d, u.imm);
+            }
+            Op::Ext8 => {
+                let (a, d) = self.unary(u);
+                x!(self ; movsx Rq(d), Rb(a));
+            }
+            Op::Ext16 => {
+                let (a, d) = self.unary(u);
+                x!(self ; movsx Rq(d), Rw(a));
+            }
+            Op::Ext32 => {
+                let (a, d) = self.unary(u);
+                x!(self ; movsxd Rq(d), Rd(a));
+            }
+            Op::Clz64 | Op::Clz32 => self.leading_zeros(u),
+            Op::Shl64 | Op::Shr64 | Op::Shl32 | Op::Shr32 => self.shift(u),
+            Op::Sra64I => self.shift_arithmetic_64(u),
+            Op::Sra32I => self.shift_arithmetic_32(u),
+            Op::RotMask => self.rotate_mask(u),
+            Op::RotMask32 => self.rotate_mask_32(u),
+            Op::RotMaskV => {
+                let (a, b) = (self.src(u.a), self.src(u.b));
+                x!(self ; mov rcx, Rq(b) ; mov rax, Rq(a) ; rol rax, cl);
+                self.logic_immediate(Op::AndI, 0, u.imm);
+                self.result(u.d);
+            }
+            Op::RotMask32V => {
+                let (a, b) = (self.src(u.a), self.src(u.b));
+                x!(self ; mov rcx, Rq(b) ; mov eax, Rd(a) ; rol eax, cl);
+                self.twice(u.imm);
+                self.logic_immediate(Op::AndI, 0, u.imm);
+                self.result(u.d);
+            }
+            Op::RotIns => {
+                let (a, d) = (self.src(u.a), self.src(u.d));
+                x!(self ; mov rax, Rq(a) ; rol rax, u.aux as i8);
+                self.insert(d, u);
+            }
+            Op::RotIns32 => {
+                let (a, d) = (self.src(u.a), self.src(u.d));
+                x!(self ; mov eax, Rd(a) ; rol eax, u.aux as i8);
+                self.twice(u.imm);
+                self.insert(d, u);
+            }
+            Op::AddCarry | Op::SubCarry | Op::AddICarry | Op::SubICarry => self.add_carry(u),
+            Op::CmpS64
+            | Op::CmpU64
+            | Op::CmpS32
+            | Op::CmpU32
+            | Op::CmpS64I
+            | Op::CmpU64I
+            | Op::CmpS32I
+            | Op::CmpU32I => self.compare(u),
+            Op::Ea32 => {
+                self.effective_address(u);
+                x!(self ; mov eax, eax);
+                self.result(u.d);
+            }
+            Op::Ld8
+            | Op::Ld16
+            | Op::Ld32
+            | Op::Ld64
+            | Op::Ld16S
+            | Op::Ld32S
+            | Op::Ld16R
+            | Op::Ld32R
+            | Op::Ld64R
+            | Op::Ld16RS
+            | Op::Ld32RS => self.load(u, place),
+            Op::St8 | Op::St16 | Op::St32 | Op::St64 | Op::St16R | Op::St32R | Op::St64R => {
+                self.store(u, place);
+            }
+            Op::Pure | Op::Sra64 | Op::Sra32 => self.helper(self.thunks.simple, number, place),
+            Op::Call => self.helper(self.thunks.call, number, place),
+            Op::CallEnd => self.helper(self.thunks.call_end, number, place),
+            Op::Jmp => {
+                self.write_back(false);
+                self.go(u.imm);
+            }
+            Op::JmpReg => {
+                self.go_to_register(u.a);
+            }
+            Op::Bc | Op::BcReg => self.branch(u),
+            Op::Bdnz | Op::Bdnz32 => {
+                let a = self.src(u.a);
+                self.dst(u.a);
+                if u.op == Op::Bdnz {
+                    x!(self ; sub Rq(a), 1);
+                } else {
+                    x!(self ; sub Rq(a), 1);
+                    x!(self ; test Rd(a), Rd(a));
+                }
+                self.write_back(false);
+                let other = self.ops.new_dynamic_label();
+                if u.d != 0 {
+                    x!(self ; jz =>other);
+                } else {
+                    x!(self ; jnz =>other);
+                }
+                self.go(u.imm);
+                x!(self ; =>other);
+                self.go(u64::from(u.aux));
+            }
+        }
+    }
+
+    /// Host registers of both sources and the destination.
+    fn operands(&mut self, u: &Uop) -> (u8, u8, u8) {
+        let (a, b) = (self.src(u.a), self.src(u.b));
+        (a, b, self.dst(u.d))
+    }
+
+    fn unary(&mut self, u: &Uop) -> (u8, u8) {
+        let a = self.src(u.a);
+        (a, self.dst(u.d))
+    }
+
+    /// d = rax.
+    fn result(&mut self, d: Reg) {
+        let d = self.dst(d);
+        x!(self ; mov Rq(d), rax);
+    }
+
+    /// rax = address of the block + imm.
+    fn address(&mut self, imm: u64) {
+        match small(imm) {
+            Some(imm) => x!(self ; lea rax, [rbx + imm]),
+            None => {
+                self.constant(imm);
+                x!(self ; add rax, rbx);
+            }
+        }
+    }
+
+    fn add(&mut self, u: &Uop) {
+        let (a, b, d) = self.operands(u);
+        if d == a {
+            x!(self ; add Rq(d), Rq(b));
+        } else if d == b {
+            x!(self ; add Rq(d), Rq(a));
+        } else {
+            x!(self ; lea Rq(d), [Rq(a) + Rq(b)]);
+        }
+    }
+
+    fn add_immediate(&mut self, u: &Uop) {
+        let (a, d) = self.unary(u);
+        match small(u.imm) {
+            Some(imm) if a == d => x!(self ; add Rq(d), imm),
+            Some(imm) => x!(self ; lea Rq(d), [Rq(a) + imm]),
+            None => {
+                self.constant(u.imm);
+                x!(self ; add rax, Rq(a) ; mov Rq(d), rax);
+            }
+        }
+    }
+
+    /// host = host OP imm. Uses rcx.
+    fn logic_immediate(&mut self, op: Op, host: u8, imm: u64) {
+        if op == Op::AndI {
+            match imm {
+                u64::MAX => return,
+                0xff => return x!(self ; movzx Rd(host), Rb(host)),
+                0xffff => return x!(self ; movzx Rd(host), Rw(host)),
+                0xffff_ffff => return x!(self ; mov Rd(host), Rd(host)),
+                _ => {}
+            }
+            // The upper half becomes zero.
+            if let Ok(imm) = u32::try_from(imm) {
+                return x!(self ; and Rd(host), DWORD imm as i32);
+            }
+        }
+        if let Some(imm) = small(imm) {
+            match op {
+                Op::AndI => x!(self ; and Rq(host), DWORD imm),
+                Op::OrI => x!(self ; or Rq(host), DWORD imm),
+                _ => x!(self ; xor Rq(host), DWORD imm),
+            }
+            return;
+        }
+        self.set(1, imm);
+        match op {
+            Op::AndI => x!(self ; and Rq(host), rcx),
+            Op::OrI => x!(self ; or Rq(host), rcx),
+            _ => x!(self ; xor Rq(host), rcx),
+        }
+    }
+
+    fn leading_zeros(&mut self, u: &Uop) {
+        let a = self.src(u.a);
+        // With bsr: 63 - index of the highest one, and for zero the width.
+        if u.op == Op::Clz64 {
+            x!(self ; mov ecx, 127 ; bsr rax, Rq(a) ; cmovz eax, ecx ; xor eax, 63);
+        } else {
+            x!(self ; mov ecx, 63 ; bsr eax, Rd(a) ; cmovz eax, ecx ; xor eax, 31);
+        }
+        self.result(u.d);
+    }
+
+    fn shift(&mut self, u: &Uop) {
+        let (a, b) = (self.src(u.a), self.src(u.b));
+        x!(self ; mov rcx, Rq(b));
+        match u.op {
+            Op::Shl64 | Op::Shr64 => {
+                x!(self ; mov rax, Rq(a) ; xor edx, edx);
+                if u.op == Op::Shl64 {
+                    x!(self ; shl rax, cl);
+                } else {
+                    x!(self ; shr rax, cl);
+                }
+                x!(self ; test cl, 64 ; cmovnz rax, rdx);
+            }
+            // Six bits of the count are what a 64-bit shift takes.
+            Op::Shl32 => x!(self ; mov eax, Rd(a) ; shl rax, cl ; mov eax, eax),
+            _ => x!(self ; mov eax, Rd(a) ; shr rax, cl),
+        }
+        self.result(u.d);
+    }
+
+    /// Carry and 32-bit carry = rcx.
+    fn carries(&mut self) {
+        let ca = self.dst(R_CA);
+        x!(self ; mov Rq(ca), rcx);
+        let ca32 = self.dst(R_CA32);
+        x!(self ; mov Rq(ca32), rcx);
+    }
+
+    fn shift_arithmetic_64(&mut self, u: &Uop) {
+        let a = self.src(u.a);
+        let n = u.aux.min(63) as i8;
+        if u.aux == 0 {
+            x!(self ; mov rax, Rq(a) ; xor ecx, ecx);
+        } else {
+            // The sign, if a one is lost.
+            x!(self
+                ; xor ecx, ecx
+                ; mov rdx, Rq(a)
+                ; shl rdx, 64 - n
+                ; setnz cl
+                ; mov rdx, Rq(a)
+                ; shr rdx, 63
+                ; and ecx, edx
+                ; mov rax, Rq(a)
+                ; sar rax, n
+            );
+        }
+        self.carries();
+        self.result(u.d);
+    }
+
+    fn shift_arithmetic_32(&mut self, u: &Uop) {
+        let a = self.src(u.a);
+        let n = u.aux.min(31) as i8;
+        if u.aux == 0 {
+            x!(self ; movsxd rax, Rd(a) ; xor ecx, ecx);
+        } else {
+            x!(self
+                ; xor ecx, ecx
+                ; mov edx, Rd(a)
+                ; shl edx, 32 - n
+                ; setnz cl
+                ; mov edx, Rd(a)
+                ; shr edx, 31
+                ; and ecx, edx
+                ; movsxd rax, Rd(a)
+                ; sar rax, n
+            );
+        }
+        self.carries();
+        self.result(u.d);
+    }
+
+    fn rotate_mask(&mut self, u: &Uop) {
+        let (a, d) = self.unary(u);
+        let n = u.aux & 63;
+        self.copy(d, a);
+        if n != 0 && u.imm == u64::MAX << n {
+            x!(self ; shl Rq(d), n as i8);
+        } else if n != 0 && u.imm == u64::MAX >> (64 - n) {
+            x!(self ; shr Rq(d), (64 - n) as i8);
+        } else {
+            if n != 0 {
+                x!(self ; rol Rq(d), n as i8);
+            }
+            self.logic_immediate(Op::AndI, d, u.imm);
+        }
+    }
+
+    fn rotate_mask_32(&mut self, u: &Uop) {
+        let n = u.aux & 31;
+        if u.imm >> 32 != 0 {
+            let a = self.src(u.a);
+            x!(self ; mov eax, Rd(a) ; rol eax, n as i8);
+            self.twice(u.imm);
+            self.logic_immediate(Op::AndI, 0, u.imm);
+            self.result(u.d);
+            return;
+        }
+        let (a, d) = self.unary(u);
+        let imm = u.imm as u32;
+        if a != d {
+            x!(self ; mov Rd(d), Rd(a));
+        }
+        if n != 0 && imm == u32::MAX << n {
+            x!(self ; shl Rd(d), n as i8);
+        } else if n != 0 && imm == u32::MAX >> (32 - n) {
+            x!(self ; shr Rd(d), (32 - n) as i8);
+        } else {
+            if n != 0 {
+                x!(self ; rol Rd(d), n as i8);
+            }
+            if imm != u32::MAX {
+                self.logic_immediate(Op::AndI, d, u.imm);
+            } else if n == 0 && a == d {
+                x!(self ; mov Rd(d), Rd(d));
+            }
+        }
+    }
+
+    /// The low half of rax (whose upper half is zero) in both halves, if the upper one matters. Uses rcx.
+    fn twice(&mut self, mask: u64) {
+        if mask >> 32 != 0 {
+            x!(self ; mov rcx, rax ; shl rcx, 32 ; or rax, rcx);
+        }
+    }
+
+    /// d = (rax & imm) | (d & !imm).
+    fn insert(&mut self, old: u8, u: &Uop) {
+        x!(self ; xor rax, Rq(old));
+        self.logic_immediate(Op::AndI, 0, u.imm);
+        let d = self.dst(u.d);
+        x!(self ; xor Rq(d), rax);
+    }
+
+    fn add_carry(&mut self, u: &Uop) {
+        let a = self.src(u.a);
+        let immediate = matches!(u.op, Op::AddICarry | Op::SubICarry);
+        x!(self ; mov rax, Rq(a));
+        if matches!(u.op, Op::SubCarry | Op::SubICarry) {
+            x!(self ; not rax);
+        }
+        let b = if immediate {
+            self.set(15, u.imm);
+            15
+        } else {
+            self.src(u.b)
+        };
+        // rdx: what the sum would be without carries into bit 32, up to that bit.
+        x!(self ; mov rdx, rax ; xor rdx, Rq(b));
+        let carry_in = match u.op {
+            Op::AddICarry => false,
+            Op::SubICarry => true,
+            _ if u.aux & 1 != 0 => {
+                let ca = self.src(R_CA);
+                x!(self ; mov ecx, Rd(ca) ; add ecx, -1 ; adc rax, Rq(b));
+                return self.carry_out(u);
+            }
+            _ => u.aux >> 1 & 1 != 0,
+        };
+        if carry_in {
+            x!(self ; stc ; adc rax, Rq(b));
+        } else {
+            x!(self ; add rax, Rq(b));
+        }
+        self.carry_out(u);
+    }
+
+    /// After an addition: the sum in rax, the carry flag, and rdx as `add_carry` leaves it.
+    fn carry_out(&mut self, u: &Uop) {
+        x!(self ; setc cl ; movzx ecx, cl);
+        let ca = self.dst(R_CA);
+        x!(self ; mov Rq(ca), rcx ; xor rdx, rax ; shr rdx, 32 ; and edx, 1);
+        let ca32 = self.dst(R_CA32);
+        x!(self ; mov Rq(ca32), rdx);
+        self.result(u.d);
+    }
+
+    /// Host comparison of the operands, which leaves the flags.
+    fn host_compare(&mut self, op: Op, a: Reg, b: Reg, imm: u64) {
+        let a = self.src(a);
+        match op {
+            Op::CmpS64 | Op::CmpU64 => {
+                let b = self.src(b);
+                x!(self ; cmp Rq(a), Rq(b));
+            }
+            Op::CmpS32 | Op::CmpU32 => {
+                let b = self.src(b);
+                x!(self ; cmp Rd(a), Rd(b));
+            }
+            Op::CmpS64I | Op::CmpU64I => match small(imm) {
+                Some(0) => x!(self ; test Rq(a), Rq(a)),
+                Some(imm) => x!(self ; cmp Rq(a), imm),
+                None => {
+                    // Not `set`, which may change flags that nobody needs here, but rdx is free.
+                    self.set(2, imm);
+                    x!(self ; cmp Rq(a), rdx);
+                }
+            },
+            _ if imm as u32 == 0 => x!(self ; test Rd(a), Rd(a)),
+            _ => x!(self ; cmp Rd(a), imm as i32),
+        }
+    }
+
+    fn compare(&mut self, u: &Uop) {
+        let so = self.src(R_SO);
+        // Operands first, so that nothing but the comparison comes between.
+        self.src(u.a);
+        if matches!(u.op, Op::CmpS64 | Op::CmpU64 | Op::CmpS32 | Op::CmpU32) {
+            self.src(u.b);
+        }
+        x!(self ; xor eax, eax ; xor ecx, ecx);
+        self.host_compare(u.op, u.a, u.b, u.imm);
+        if signed(u.op) {
+            x!(self ; setl al ; setg cl);
+        } else {
+            x!(self ; setb al ; seta cl);
+        }
+        // 8, 4 or 2.
+        x!(self ; lea eax, [rax + rax * 2] ; add eax, ecx ; lea eax, [rax * 2 + 2]);
+        let d = self.dst(u.d);
+        if d == so {
+            x!(self ; or Rq(d), rax);
+        } else {
+            x!(self ; or rax, Rq(so) ; mov Rq(d), rax);
+        }
+        let immediate = !matches!(u.op, Op::CmpS64 | Op::CmpU64 | Op::CmpS32 | Op::CmpU32);
+        self.compared = (u.d != u.a && (immediate || u.d != u.b)).then_some(Compared {
+            field: u.d,
+            op: u.op,
+            a: u.a,
+            b: if immediate { u.a } else { u.b },
+            imm: u.imm,
+        });
+    }
+
+    /// rax = a + b + imm.
+    fn effective_address(&mut self, u: &Uop) {
+        let imm = match small(u.imm) {
+            Some(imm) => imm,
+            None => {
+                self.constant(u.imm);
+                for r in [u.a, u.b] {
+                    if r != R_ZERO {
+                        let h = self.src(r);
+                        x!(self ; add rax, Rq(h));
+                    }
+                }
+                return;
+            }
+        };
+        match (u.a, u.b) {
+            (R_ZERO, R_ZERO) => self.constant(u.imm),
+            (r, R_ZERO) | (R_ZERO, r) => {
+                let h = self.src(r);
+                match imm {
+                    0 => x!(self ; mov rax, Rq(h)),
+                    _ => x!(self ; lea rax, [Rq(h) + imm]),
+                }
+            }
+            (a, b) => {
+                let (a, b) = (self.src(a), self.src(b));
+                match imm {
+                    0 => x!(self ; lea rax, [Rq(a) + Rq(b)]),
+                    _ => x!(self ; lea rax, [Rq(a) + Rq(b) + imm]),
+                }
+            }
+        }
+    }
+
+    /// Soft TLB: rax becomes the host address of `n` bytes at effective address rax, or `miss` is jumped to with rax unchanged.
+    fn translate(&mut self, table: i32, n: u8, miss: DynamicLabel) {
+        match n {
+            1 => x!(self ; mov r15, rax),
+            _ => x!(self ; lea r15, [rax + i32::from(n) - 1]),
+        }
+        x!(self
+            ; cqo
+            ; and r15, -4096
+            ; and edx, [rbp + CONTEXT_XOR]
+            ; mov ecx, eax
+            ; xor edx, [rbp + CONTEXT]
+            ; shr ecx, ENTRY_SHIFT
+            ; or r15, rdx
+            ; and ecx, INDEX_MASK
+            ; cmp r15, [rbp + rcx + table]
+            ; jne =>miss
+            ; add rax, [rbp + rcx + table + 8]
+        );
+    }
+
+    fn load(&mut self, u: &Uop, place: Place) {
+        let n = size(u.op);
+        self.effective_address(u);
+        let (label, back) = (self.ops.new_dynamic_label(), self.ops.new_dynamic_label());
+        let dirty = self.regs.dirty().collect();
+        let d = self.dst(u.d);
+        self.translate(READ, n, label);
+        x!(self ; =>back);
+        match u.op {
+            Op::Ld8 => x!(self ; movzx Rd(d), BYTE [rax]),
+            Op::Ld16 => x!(self ; movzx Rd(d), WORD [rax]),
+            Op::Ld32 => x!(self ; mov Rd(d), [rax]),
+            Op::Ld64 => x!(self ; mov Rq(d), [rax]),
+            Op::Ld16S => x!(self ; movsx Rq(d), WORD [rax]),
+            Op::Ld32S => x!(self ; movsxd Rq(d), DWORD [rax]),
+            Op::Ld16R => x!(self ; movzx Rd(d), WORD [rax] ; rol Rw(d), 8),
+            Op::Ld32R => x!(self ; mov Rd(d), [rax] ; bswap Rd(d)),
+            Op::Ld16RS => {
+                x!(self ; movzx Rd(d), WORD [rax] ; rol Rw(d), 8 ; movsx Rq(d), Rw(d));
+            }
+            Op::Ld32RS => x!(self ; mov Rd(d), [rax] ; bswap Rd(d) ; movsxd Rq(d), Rd(d)),
+            _ => x!(self ; mov Rq(d), [rax] ; bswap Rq(d)),
+        }
+        self.cold.push(Cold::Access {
+            label,
+            back,
+            thunk: self.thunks.load[n.trailing_zeros() as usize],
+            place,
+            dirty,
+            value: None,
+        });
+    }
+
+    fn store(&mut self, u: &Uop, place: Place) {
+        let n = size(u.op);
+        let reversed = matches!(u.op, Op::St16R | Op::St32R | Op::St64R);
+        let v = self.src(u.d);
+        self.effective_address(u);
+        let (label, back) = (self.ops.new_dynamic_label(), self.ops.new_dynamic_label());
+        self.translate(WRITE, n, label);
+        match u.op {
+            Op::St8 => x!(self ; mov [rax], Rb(v)),
+            Op::St16 => x!(self ; mov [rax], Rw(v)),
+            Op::St32 => x!(self ; mov [rax], Rd(v)),
+            Op::St64 => x!(self ; mov [rax], Rq(v)),
+            Op::St16R => x!(self ; mov ecx, Rd(v) ; rol cx, 8 ; mov [rax], cx),
+            Op::St32R => x!(self ; mov ecx, Rd(v) ; bswap ecx ; mov [rax], ecx),
+            _ => x!(self ; mov rcx, Rq(v) ; bswap rcx ; mov [rax], rcx),
+        }
+        x!(self ; =>back);
+        self.cold.push(Cold::Access {
+            label,
+            back,
+            thunk: self.thunks.store[n.trailing_zeros() as usize],
+            place,
+            dirty: self.regs.dirty().collect(),
+            value: Some((v, n, reversed)),
+        });
+    }
+
+    fn helper(&mut self, thunk: usize, number: u32, place: Place) {
+        self.write_back(true);
+        self.regs.forget();
+        self.compared = None;
+        x!(self
+            ; mov esi, DWORD number as i32
+            ; mov edx, DWORD place.raw() as i32
+            ; call extern thunk
+        );
+    }
+
+    /// On to the block at this one's address + imm. The registers are written back.
+    fn go(&mut self, imm: u64) {
+        let near = self.page_offset.wrapping_add(imm as i64);
+        match small(imm) {
+            Some(imm) => x!(self ; add rbx, imm),
+            None => {
+                self.constant(imm);
+                x!(self ; add rbx, rax);
+            }
+        }
+        if (0..PAGE as i64).contains(&near) {
+            let (label, site) = (self.ops.new_dynamic_label(), self.ops.new_dynamic_label());
+            x!(self ; jmp =>label ; =>site);
+            self.cold.push(Cold::Link { label, site });
+        } else {
+            x!(self ; jmp extern self.thunks.jump);
+        }
+    }
+
+    fn go_to_register(&mut self, r: Reg) {
+        let a = self.src(r);
+        x!(self ; mov rbx, Rq(a) ; and rbx, -4);
+        self.write_back(false);
+        x!(self ; jmp extern self.thunks.jump);
+    }
+
+    fn branch(&mut self, u: &Uop) {
+        let other = self.ops.new_dynamic_label();
+        let target = (u.op == Op::BcReg).then(|| {
+            let r = self.src(u.imm as Reg);
+            x!(self ; mov rax, Rq(r));
+        });
+        let taken_if_set = u.d != 0;
+        match self
+            .compared
+            .filter(|c| c.field == u.a && matches!(u.b, 8 | 4 | 2))
+        {
+            Some(c) => {
+                self.src(c.a);
+                self.src(c.b);
+                self.write_back(false);
+                self.host_compare(c.op, c.a, c.b, c.imm);
+                // To `other` if the branch is not taken.
+                match (u.b, signed(c.op), taken_if_set) {
+                    (8, true, true) => x!(self ; jge =>other),
+                    (8, true, false) => x!(self ; jl =>other),
+                    (8, false, true) => x!(self ; jae =>other),
+                    (8, false, false) => x!(self ; jb =>other),
+                    (4, true, true) => x!(self ; jle =>other),
+                    (4, true, false) => x!(self ; jg =>other),
+                    (4, false, true) => x!(self ; jbe =>other),
+                    (4, false, false) => x!(self ; ja =>other),
+                    (_, _, true) => x!(self ; jne =>other),
+                    (_, _, false) => x!(self ; je =>other),
+                }
+            }
+            None => {
+                let field = self.src(u.a);
+                self.write_back(false);
+                x!(self ; test Rd(field), i32::from(u.b));
+                if taken_if_set {
+                    x!(self ; jz =>other);
+                } else {
+                    x!(self ; jnz =>other);
+                }
+            }
+        }
+        if target.is_some() {
+            x!(self ; mov rbx, rax ; and rbx, -4 ; jmp extern self.thunks.jump);
+        } else {
+            self.go(u.imm);
+        }
+        x!(self ; =>other);
+        self.go(u64::from(u.aux));
+    }
+
+    fn emit_cold(&mut self) {
+        for cold in std::mem::take(&mut self.cold) {
+            match cold {
+                Cold::Budget { label } => x!(self
+                    ; =>label
+                    ; add r14, DWORD self.instructions as i32
+                    ; jmp extern self.thunks.exit_next
+                ),
+                Cold::Link { label, site } => x!(self
+                    ; =>label
+                    ; lea rdx, [=>site]
+                    ; jmp extern self.thunks.exit_link
+                ),
+                Cold::Access {
+                    label,
+                    back,
+                    thunk,
+                    place,
+                    dirty,
+                    value,
+                } => {
+                    x!(self ; =>label);
+                    for (host, r) in dirty {
+                        self.store_register(host, r);
+                    }
+                    if let Some((v, n, reversed)) = value {
+                        x!(self ; mov rcx, Rq(v));
+                        match (reversed, n) {
+                            (false, _) => {}
+                            (true, 2) => x!(self ; rol cx, 8),
+                            (true, 4) => x!(self ; bswap ecx),
+                            (true, _) => x!(self ; bswap rcx),
+                        }
+                    }
+                    x!(self
+                        ; mov edx, DWORD place.raw() as i32
+                        ; call extern thunk
+                        ; jmp =>back
+                    );
+                }
+            }
+        }
+    }
+}
+
+fn signed(op: Op) -> bool {
+    matches!(op, Op::CmpS64 | Op::CmpS32 | Op::CmpS64I | Op::CmpS32I)
+}
+
+/// Bytes of a load or store.
+fn size(op: Op) -> u8 {
+    match op {
+        Op::Ld8 | Op::St8 => 1,
+        Op::Ld16 | Op::Ld16S | Op::Ld16R | Op::Ld16RS | Op::St16 | Op::St16R => 2,
+        Op::Ld32 | Op::Ld32S | Op::Ld32R | Op::Ld32RS | Op::St32 | Op::St32R => 4,
+        _ => 8,
+    }
+}

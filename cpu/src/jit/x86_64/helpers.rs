@@ -1,0 +1,166 @@
+//! What compiled code calls.
+
+use super::LEAVE_BIAS;
+use crate::bus::Bus;
+use crate::engine::core::Core;
+use crate::engine::exec::{Fault, NEXT_PC, Pure};
+use crate::engine::{FrontEnd, Shared, interpret, load_slow, store_slow};
+
+/// What helpers need besides their arguments: the dispatcher's references.
+pub(super) struct Env<'a, F> {
+    pub(super) f: *mut F,
+    pub(super) shared: *mut Shared,
+    pub(super) bus: *mut (dyn Bus + 'a),
+    pub(super) pure: &'a [Pure],
+    pub(super) budget: u64,
+}
+
+/// Answers of helpers, and of compiled code to the dispatcher.
+pub(super) struct Status;
+
+impl Status {
+    /// Go on; to the dispatcher: the next block is to be found.
+    pub(super) const NEXT: u64 = 0;
+    /// An exception is recorded.
+    pub(super) const FAULT: u64 = 1;
+    /// The CPU leaves.
+    pub(super) const LEAVE: u64 = 2;
+}
+
+/// Place of an instruction in its block, as it is passed to helpers: its index, and how many follow it.
+#[derive(Clone, Copy)]
+pub(super) struct Place(u32);
+
+impl Place {
+    pub(super) fn new(index: u8, instructions: u32) -> Place {
+        let rest = instructions.saturating_sub(u32::from(index) + 1);
+        Place(u32::from(index) | rest << 8)
+    }
+    /// As a number that code can hold.
+    pub(super) fn raw(self) -> u32 {
+        self.0
+    }
+    fn index(self) -> u64 {
+        u64::from(self.0 & 0xff)
+    }
+    fn rest(self) -> u64 {
+        u64::from(self.0 >> 8)
+    }
+}
+
+/// Ends a helper. `leaving` is whether the CPU was leaving before it.
+fn finish(core: &mut Core, leaving: bool, place: Place, done: Result<(), Fault>) -> u64 {
+    if core.leave && !leaving {
+        core.exchange.bias = LEAVE_BIAS;
+    }
+    core.exchange.rest = place.rest();
+    match done {
+        Ok(()) => Status::NEXT,
+        Err(Fault) => Status::FAULT,
+    }
+}
+
+/// Loads `N` bytes at `ea` into [`crate::engine::core::Exchange::value`]. The block's address is in [`Core::pc`].
+///
+/// # Safety
+/// `env` is what `enter` passed, and nothing else uses what it points to.
+pub(super) unsafe extern "sysv64" fn load<F: FrontEnd, const N: usize>(
+    env: *mut Env<'_, F>,
+    ea: u64,
+    place: u32,
+) -> u64 {
+    // SAFETY: by contract.
+    let (f, shared, bus) = unsafe { (&mut *(*env).f, &mut *(*env).shared, &mut *(*env).bus) };
+    let place = Place(place);
+    let core = f.core();
+    let leaving = core.leave;
+    core.pc = core.pc.wrapping_add(place.index() * 4);
+    let done = load_slow(f, shared, bus, ea, N).map(|v| f.core().exchange.value = v);
+    finish(f.core(), leaving, place, done)
+}
+
+/// Stores the low `N` bytes of `value` at `ea`.
+///
+/// # Safety
+/// As [`load`].
+pub(super) unsafe extern "sysv64" fn store<F: FrontEnd, const N: usize>(
+    env: *mut Env<'_, F>,
+    ea: u64,
+    place: u32,
+    value: u64,
+) -> u64 {
+    // SAFETY: by contract.
+    let (f, shared, bus) = unsafe { (&mut *(*env).f, &mut *(*env).shared, &mut *(*env).bus) };
+    let place = Place(place);
+    let core = f.core();
+    let leaving = core.leave;
+    core.pc = core.pc.wrapping_add(place.index() * 4);
+    let done = store_slow(f, shared, bus, ea, N, value);
+    finish(f.core(), leaving, place, done)
+}
+
+/// Carries out [`crate::engine::uop::Op::Call`] or `CallEnd`. `left` is the counter of instructions left.
+///
+/// # Safety
+/// As [`load`].
+pub(super) unsafe extern "sysv64" fn call<F: FrontEnd>(
+    env: *mut Env<'_, F>,
+    uop: u32,
+    place: u32,
+    left: u64,
+) -> u64 {
+    // SAFETY: by contract.
+    let (f, shared, bus) = unsafe { (&mut *(*env).f, &mut *(*env).shared, &mut *(*env).bus) };
+    // SAFETY: by contract.
+    let budget = unsafe { (*env).budget };
+    let place = Place(place);
+    let core = f.core();
+    let leaving = core.leave;
+    let left = if leaving {
+        left.wrapping_add(LEAVE_BIAS)
+    } else {
+        left
+    };
+    core.pc = core.pc.wrapping_add(place.index() * 4);
+    core.executed = budget
+        .wrapping_sub(left)
+        .wrapping_sub(place.rest())
+        .wrapping_sub(1);
+    core.regs[NEXT_PC] = core.pc.wrapping_add(4);
+    let uop = shared.code.uop(uop as usize);
+    let done = f.call(shared, bus, uop);
+    finish(f.core(), leaving, place, done)
+}
+
+/// Ends a [`crate::engine::uop::Op::CallEnd`] that went well.
+///
+/// # Safety
+/// As [`load`].
+pub(super) unsafe extern "sysv64" fn call_end<F: FrontEnd>(
+    env: *mut Env<'_, F>,
+    uop: u32,
+    place: u32,
+    left: u64,
+) -> u64 {
+    // SAFETY: by contract.
+    let status = unsafe { call(env, uop, place, left) };
+    if status != Status::NEXT {
+        return status;
+    }
+    // SAFETY: by contract.
+    let f = unsafe { &mut *(*env).f };
+    let core = f.core();
+    core.pc = core.regs[NEXT_PC];
+    Status::LEAVE
+}
+
+/// Carries out a micro-operation on registers that has no template.
+///
+/// # Safety
+/// As [`load`].
+pub(super) unsafe extern "sysv64" fn simple<F: FrontEnd>(env: *mut Env<'_, F>, uop: u32) {
+    // SAFETY: by contract.
+    let (f, shared, pure) = unsafe { (&mut *(*env).f, &*(*env).shared, (*env).pure) };
+    let uop = shared.code.uop(uop as usize);
+    interpret::simple(f.core(), pure, 0, &uop);
+}

@@ -1,0 +1,101 @@
+//! Which registers of the flat file are in which host registers, within a block.
+
+use crate::engine::uop::Reg;
+
+/// Host registers that hold registers of the flat file: rsi, rdi, r8 to r13.
+pub(super) const HOSTS: [u8; 8] = [6, 7, 8, 9, 10, 11, 12, 13];
+
+/// The assignment at one point of a block.
+#[derive(Debug)]
+pub(super) struct Registers {
+    guest: [Option<Reg>; HOSTS.len()],
+    slot: [u8; 256],
+    dirty: u8,
+    locked: u8,
+    turn: usize,
+}
+
+const NONE: u8 = u8::MAX;
+
+impl Default for Registers {
+    fn default() -> Self {
+        Registers {
+            guest: [None; HOSTS.len()],
+            slot: [NONE; 256],
+            dirty: 0,
+            locked: 0,
+            turn: 0,
+        }
+    }
+}
+
+impl Registers {
+    /// The host register that holds `r`; it is kept until [`Registers::unlock`].
+    pub(super) fn find(&mut self, r: Reg) -> Option<u8> {
+        let slot = self.slot[r as usize];
+        if slot == NONE {
+            return None;
+        }
+        self.locked |= 1 << slot;
+        Some(HOSTS[slot as usize])
+    }
+
+    /// Gives `r`, which has none, a host register, and says which register must be written back to the file before.
+    pub(super) fn assign(&mut self, r: Reg) -> (u8, Option<(u8, Reg)>) {
+        // At most four are locked: three operands and a destination.
+        let slot = (0..HOSTS.len())
+            .map(|i| (self.turn + i) % HOSTS.len())
+            .find(|s| self.locked >> s & 1 == 0)
+            .unwrap_or(0);
+        self.turn = slot + 1;
+        let bit = 1 << slot;
+        let old = self.guest[slot].take();
+        let write_back = old
+            .filter(|_| self.dirty & bit != 0)
+            .map(|old| (HOSTS[slot], old));
+        if let Some(old) = old {
+            self.slot[old as usize] = NONE;
+        }
+        self.guest[slot] = Some(r);
+        self.slot[r as usize] = slot as u8;
+        self.dirty &= !bit;
+        self.locked |= bit;
+        (HOSTS[slot], write_back)
+    }
+
+    /// The host register of `r` will hold a value that the file does not.
+    pub(super) fn mark_dirty(&mut self, r: Reg) {
+        let slot = self.slot[r as usize];
+        if slot != NONE {
+            self.dirty |= 1 << slot;
+        }
+    }
+
+    /// Operands of the micro-operation are no longer needed.
+    pub(super) fn unlock(&mut self) {
+        self.locked = 0;
+    }
+
+    /// Host registers whose values the file does not have.
+    pub(super) fn dirty(&self) -> impl Iterator<Item = (u8, Reg)> + use<> {
+        let (guest, dirty) = (self.guest, self.dirty);
+        guest
+            .into_iter()
+            .enumerate()
+            .filter_map(move |(slot, r)| Some((HOSTS[slot], r.filter(|_| dirty >> slot & 1 != 0)?)))
+    }
+
+    /// The file has all values now.
+    pub(super) fn clean(&mut self) {
+        self.dirty = 0;
+    }
+
+    /// Host registers hold nothing.
+    pub(super) fn forget(&mut self) {
+        let turn = self.turn;
+        *self = Registers {
+            turn,
+            ..Registers::default()
+        };
+    }
+}

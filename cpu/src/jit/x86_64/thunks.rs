@@ -1,0 +1,269 @@
+//! Code that all blocks share: the way in and out, the jump cache, and calls of helpers.
+//!
+//! Host registers in compiled code:
+//! - `rbp`: the [`Core`], plus [`CORE_BIAS`]; `rbx`: effective address of the block; `r14`: instructions left, negative at the end;
+//! - `rsp`: the [`super::helpers::Env`]'s address lies there; a call finds the stack aligned;
+//! - `rax`, `rcx`, `rdx`, `r15`: free within a micro-operation;
+//! - the others: registers of the flat file, see [`super::registers`].
+
+use std::ffi::c_void;
+use std::mem::offset_of;
+
+use dynasmrt::x64::X64Relocation;
+use dynasmrt::{DynasmApi, DynasmLabelApi, VecAssembler, dynasm};
+
+use super::helpers::{self, Status};
+use super::memory::CodeMemory;
+use crate::engine::FrontEnd;
+use crate::engine::core::{Core, Exchange};
+use crate::engine::tlb::{Jump, Tlb};
+
+/// `rbp` points that far into the [`Core`], so that the first 32 registers are a one-byte displacement away.
+pub(super) const CORE_BIAS: i32 = 128;
+
+const fn field(offset: usize) -> i32 {
+    offset as i32 - CORE_BIAS
+}
+const EXCHANGE: usize = offset_of!(Core, exchange);
+const PC: i32 = field(offset_of!(Core, pc));
+const VALUE: i32 = field(EXCHANGE + offset_of!(Exchange, value));
+const BIAS: i32 = field(EXCHANGE + offset_of!(Exchange, bias));
+const LEFT: i32 = field(EXCHANGE + offset_of!(Exchange, left));
+const SITE: i32 = field(EXCHANGE + offset_of!(Exchange, site));
+const TAGS: i32 = field(EXCHANGE + offset_of!(Exchange, tags));
+const JUMPS: i32 = field(offset_of!(Core, tlb) + offset_of!(Tlb, jumps_at));
+/// The soft TLB's table for loads.
+pub(super) const READ: i32 = field(offset_of!(Core, tlb) + offset_of!(Tlb, read));
+/// And for stores.
+pub(super) const WRITE: i32 = field(offset_of!(Core, tlb) + offset_of!(Tlb, write));
+/// Number of the data context for addresses with a clear top bit.
+pub(super) const CONTEXT: i32 = field(Core::DATA_CONTEXT);
+/// That, exclusive or the other one.
+pub(super) const CONTEXT_XOR: i32 = field(offset_of!(Core, data_context_xor));
+const JUMP_TAG: i32 = offset_of!(Jump, tag) as i32;
+const JUMP_ENTRY: i32 = offset_of!(Jump, entry) as i32;
+const _: () = assert!(size_of::<Jump>() == 24 && offset_of!(Jump, pc) == 0);
+
+/// Displacement of a register of the flat file.
+pub(super) const fn register(r: u8) -> i32 {
+    field(offset_of!(Core, regs) + r as usize * 8)
+}
+
+/// The entry thunk: (core + bias, entry of a block, its effective address, instructions left, environment) to a [`Status`].
+pub(super) type Enter = unsafe extern "sysv64" fn(*mut u8, usize, u64, u64, *mut c_void) -> u64;
+
+/// Addresses of the thunks.
+#[derive(Debug, Default)]
+pub(super) struct Thunks {
+    /// See [`Enter`].
+    pub(super) enter: usize,
+    /// To the dispatcher, for the block at `rbx`.
+    pub(super) exit_next: usize,
+    /// As `exit_next`; `rdx` is where a direct jump could be.
+    pub(super) exit_link: usize,
+    /// To the block at `rbx`, by the jump cache.
+    pub(super) jump: usize,
+    /// Load of 1, 2, 4, 8 bytes at `rax`, `edx` the place: `rax` is where the value lies.
+    pub(super) load: [usize; 4],
+    /// Store of `rcx` at `rax`, `edx` the place.
+    pub(super) store: [usize; 4],
+    /// Helper for micro-operation number `esi`, `edx` the place; no register of the flat file stays in a host register.
+    pub(super) call: usize,
+    /// As `call`, and out.
+    pub(super) call_end: usize,
+    /// As `call`, without a place: cannot fault.
+    pub(super) simple: usize,
+}
+
+type Asm = VecAssembler<X64Relocation>;
+
+impl Thunks {
+    /// Writes the thunks, with helpers for `F`.
+    pub(super) fn assemble<F: FrontEnd>(memory: &mut CodeMemory) -> Option<Thunks> {
+        let mut thunks = Thunks::default();
+        let mut add = |build: &mut dyn FnMut(&mut Asm)| -> Option<usize> {
+            let at = memory.next();
+            let mut ops = Asm::new(at);
+            build(&mut ops);
+            memory.push(&ops.finalize().ok()?).then_some(at)
+        };
+        let leave = add(&mut |ops| {
+            // The status is in eax.
+            dynasm!(ops
+                ; .arch x64
+                ; mov [rbp + LEFT], r14
+                ; add rsp, 8
+                ; pop r15
+                ; pop r14
+                ; pop r13
+                ; pop r12
+                ; pop rbp
+                ; pop rbx
+                ; ret
+            );
+        })?;
+        thunks.enter = add(&mut |ops| {
+            dynasm!(ops
+                ; .arch x64
+                ; push rbx
+                ; push rbp
+                ; push r12
+                ; push r13
+                ; push r14
+                ; push r15
+                ; push r8
+                ; mov rbp, rdi
+                ; mov rbx, rdx
+                ; mov r14, rcx
+                ; jmp rsi
+            );
+        })?;
+        thunks.exit_next = add(&mut |ops| {
+            dynasm!(ops
+                ; .arch x64
+                ; mov QWORD [rbp + SITE], 0
+                ; mov [rbp + PC], rbx
+                ; mov eax, Status::NEXT as i32
+                ; jmp extern leave
+            );
+        })?;
+        thunks.exit_link = add(&mut |ops| {
+            dynasm!(ops
+                ; .arch x64
+                ; mov [rbp + SITE], rdx
+                ; mov [rbp + PC], rbx
+                ; mov eax, Status::NEXT as i32
+                ; jmp extern leave
+            );
+        })?;
+        let next = thunks.exit_next;
+        thunks.jump = add(&mut |ops| jump(ops, next))?;
+        let loads = [
+            helpers::load::<F, 1> as *const () as usize,
+            helpers::load::<F, 2> as *const () as usize,
+            helpers::load::<F, 4> as *const () as usize,
+            helpers::load::<F, 8> as *const () as usize,
+        ];
+        for (thunk, helper) in thunks.load.iter_mut().zip(loads) {
+            *thunk = add(&mut |ops| access(ops, helper, leave))?;
+        }
+        let stores = [
+            helpers::store::<F, 1> as *const () as usize,
+            helpers::store::<F, 2> as *const () as usize,
+            helpers::store::<F, 4> as *const () as usize,
+            helpers::store::<F, 8> as *const () as usize,
+        ];
+        for (thunk, helper) in thunks.store.iter_mut().zip(stores) {
+            *thunk = add(&mut |ops| access(ops, helper, leave))?;
+        }
+        let helper = helpers::call::<F> as *const () as usize;
+        thunks.call = add(&mut |ops| call(ops, helper, leave))?;
+        let helper = helpers::call_end::<F> as *const () as usize;
+        thunks.call_end = add(&mut |ops| call(ops, helper, leave))?;
+        let helper = helpers::simple::<F> as *const () as usize;
+        thunks.simple = add(&mut |ops| {
+            dynasm!(ops
+                ; .arch x64
+                ; mov rdi, [rsp + 8]
+                ; sub rsp, 8
+                ; mov rax, QWORD helper as i64
+                ; call rax
+                ; add rsp, 8
+                ; ret
+            );
+        })?;
+        Some(thunks)
+    }
+}
+
+/// Jump cache: see [`Tlb::jump`], whose index this computes.
+fn jump(ops: &mut Asm, miss: usize) {
+    dynasm!(ops
+        ; .arch x64
+        ; mov rax, rbx
+        ; shr rax, 12
+        ; mov rcx, rbx
+        ; shr rcx, 22
+        ; xor eax, ecx
+        ; and eax, 1023
+        ; shl eax, 6
+        ; mov ecx, ebx
+        ; shr ecx, 2
+        ; mov edx, ebx
+        ; shr edx, 8
+        ; xor ecx, edx
+        ; and ecx, 63
+        ; or eax, ecx
+        ; lea rax, [rax + rax * 2]
+        ; mov rdx, [rbp + JUMPS]
+        ; lea rdx, [rdx + rax * 8]
+        ; cmp [rdx], rbx
+        ; jne >miss
+        ; mov rcx, rbx
+        ; shr rcx, 63
+        ; mov ecx, [rbp + rcx * 4 + TAGS]
+        ; cmp [rdx + JUMP_TAG], ecx
+        ; jne >miss
+        ; jmp QWORD [rdx + JUMP_ENTRY]
+        ; miss:
+        ; jmp extern miss
+    );
+}
+
+/// A load or store that the soft TLB does not have. Keeps all registers but the free ones.
+fn access(ops: &mut Asm, helper: usize, leave: usize) {
+    dynasm!(ops
+        ; .arch x64
+        ; mov [rbp + PC], rbx
+        ; push rsi
+        ; push rdi
+        ; push r8
+        ; push r9
+        ; push r10
+        ; push r11
+        ; sub rsp, 8
+        ; mov rdi, [rsp + 64]
+        ; mov rsi, rax
+        ; mov rax, QWORD helper as i64
+        ; call rax
+        ; add rsp, 8
+        ; pop r11
+        ; pop r10
+        ; pop r9
+        ; pop r8
+        ; pop rdi
+        ; pop rsi
+        ; test eax, eax
+        ; jnz >fault
+        ; sub r14, [rbp + BIAS]
+        ; mov QWORD [rbp + BIAS], 0
+        ; lea rax, [rbp + VALUE]
+        ; ret
+        ; fault:
+        ; add rsp, 8
+        ; sub r14, [rbp + BIAS]
+        ; mov QWORD [rbp + BIAS], 0
+        ; jmp extern leave
+    );
+}
+
+fn call(ops: &mut Asm, helper: usize, leave: usize) {
+    dynasm!(ops
+        ; .arch x64
+        ; mov [rbp + PC], rbx
+        ; mov rdi, [rsp + 8]
+        ; mov rcx, r14
+        ; sub rsp, 8
+        ; mov rax, QWORD helper as i64
+        ; call rax
+        ; add rsp, 8
+        ; sub r14, [rbp + BIAS]
+        ; mov QWORD [rbp + BIAS], 0
+        ; test eax, eax
+        ; jnz >out
+        ; ret
+        ; out:
+        ; add rsp, 8
+        ; jmp extern leave
+    );
+}
