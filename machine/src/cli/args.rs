@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+use viommu_cpu::engine::Engine;
 
 /// A full-system emulator whose point is the IOMMU.
 #[derive(Debug, Parser)]
@@ -115,6 +116,9 @@ pub struct BootArgs {
     /// Start again when the guest reboots (otherwise the run ends).
     #[arg(long)]
     pub reboot: bool,
+    /// How the CPU runs: `compiled` (hot code is compiled where the host allows it) or `interpreter`. The guest sees no difference.
+    #[arg(long, value_name = "ENGINE", env = "VIOMMU_ENGINE", default_value = "compiled", value_parser = parse_engine)]
+    pub engine: Engine,
     /// Messages of the emulator on standard error: error, warn, info, debug or trace, or `MODULE=LEVEL`, separated by commas.
     #[arg(long, value_name = "FILTER", default_value = "warn")]
     pub log: String,
@@ -222,6 +226,14 @@ fn parse_disk(text: &str) -> Result<DiskArg, String> {
         return Err("ro and snapshot exclude each other".into());
     }
     Ok(disk)
+}
+
+fn parse_engine(text: &str) -> Result<Engine, String> {
+    match text {
+        "compiled" => Ok(Engine::Compiled),
+        "interpreter" => Ok(Engine::Interpreter),
+        _ => Err("an engine is `compiled` or `interpreter`".to_owned()),
+    }
 }
 
 fn parse_device(text: &str) -> Result<DeviceArg, String> {

@@ -136,6 +136,7 @@ pub fn plan(args: &BootArgs) -> Result<Plan, Failure> {
         } else {
             OnReboot::End
         },
+        engine: args.engine,
     };
     Ok(Plan {
         config,

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::map;
+use viommu_cpu::engine::Engine;
 
 /// Everything that decides a run.
 #[derive(Clone, Debug)]
@@ -29,6 +30,8 @@ pub struct MachineConfig {
     pub max_instructions: Option<u64>,
     /// What a guest's reboot does.
     pub on_reboot: OnReboot,
+    /// Which tiers of the CPU run. The guest sees no difference.
+    pub engine: Engine,
 }
 
 impl Default for MachineConfig {
@@ -45,6 +48,7 @@ impl Default for MachineConfig {
             until: None,
             max_instructions: None,
             on_reboot: OnReboot::End,
+            engine: Engine::default(),
         }
     }
 }

@@ -69,7 +69,8 @@ impl Machine {
             functions,
             ram,
         };
-        let shared = Shared::new(&platform.ram);
+        let mut shared = Shared::new(&platform.ram);
+        shared.code.set_engine(config.engine);
         let cpus = (0..config.cpus).map(Cpu::new).collect();
         let mut machine = Machine {
             config,

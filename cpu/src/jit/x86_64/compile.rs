@@ -1,4 +1,8 @@
 //! Templates: from the micro-operations of a block to host instructions.
+#![allow(
+    clippy::useless_conversion,
+    reason = "the assembler's macro converts register numbers"
+)]
 
 use dynasmrt::x64::X64Relocation;
 use dynasmrt::{DynamicLabel, DynasmApi, DynasmLabelApi, VecAssembler, dynasm};
