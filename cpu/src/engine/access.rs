@@ -21,6 +21,9 @@ fn slow_bytes<F: FrontEnd>(
     let t = f.translate(shared, ea, access)?;
     let len = bytes.len() as u64;
     let Some(page) = shared.ram.page(t.gpa) else {
+        if let Some(journal) = &mut f.core().journal {
+            return journal.give_up();
+        }
         f.core().leave_soon();
         let done = match access {
             Access::Write => bus.mmio_write(t.gpa, bytes),
@@ -36,7 +39,12 @@ fn slow_bytes<F: FrontEnd>(
     let context = core.context_of(ea);
     let host = page.address() + (t.gpa % PAGE) as usize;
     if access == Access::Write {
-        if shared.code.has_code(t.gpa) {
+        if let Some(journal) = &mut core.journal {
+            if shared.code.has_code(t.gpa) {
+                return journal.give_up();
+            }
+            journal.note(host, bytes.len());
+        } else if shared.code.has_code(t.gpa) {
             shared.code.note_store(t.gpa, len);
         } else if t.cacheable {
             core.tlb.fill_write(ea, context, page);

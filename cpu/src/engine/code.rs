@@ -156,6 +156,17 @@ impl CodeCache {
         self.engine = engine;
     }
 
+    /// True if blocks are to be run on both tiers.
+    #[inline(always)]
+    pub(super) fn verifies(&self) -> bool {
+        self.engine == Engine::Verify
+    }
+
+    /// Counts a comparison.
+    pub(super) fn count_verified(&mut self) {
+        self.stats.blocks_verified += 1;
+    }
+
     /// Prepares the compiled tier for CPUs of type `F`, if it is wanted and the host has it.
     #[inline(always)]
     pub(super) fn start<F: FrontEnd>(&mut self) {

@@ -1,6 +1,7 @@
 //! State of a CPU that the engine itself works on.
 
 use super::tlb::Tlb;
+use super::verify::Journal;
 
 /// The part of a CPU's state that every front end has. Compiled code reaches its fields by offset.
 #[derive(Debug)]
@@ -23,6 +24,8 @@ pub struct Core {
     /// Instructions executed before the current one since [`super::exec::exec`] was entered. Valid in helpers.
     pub executed: u64,
     pub(crate) leave: bool,
+    /// While a block is run to be compared: what it stores.
+    pub(super) journal: Option<Box<Journal>>,
 }
 
 /// Values that pass between compiled code, its helpers and the dispatcher.
@@ -55,6 +58,7 @@ impl Default for Core {
             exchange: Exchange::default(),
             executed: 0,
             leave: false,
+            journal: None,
         }
     }
 }

@@ -4,6 +4,7 @@ use super::Shared;
 use super::code::{Compile, Decoded};
 use super::interpret::{self, End, INDIRECT};
 use super::tlb::Jump;
+use super::verify;
 use crate::bus::Bus;
 use crate::jit::{self, Exit};
 use crate::ram::PAGE;
@@ -49,7 +50,12 @@ pub fn exec<F: FrontEnd>(
             return tail(f, shared, bus, pure, left, budget);
         }
         let (target, side) = if block.entry != 0 {
-            match jit::enter(f, shared, bus, pure, block.entry, base, left, budget) {
+            let exit = if shared.code.verifies() {
+                verify::block(f, shared, bus, pure, number, base, left, budget)
+            } else {
+                jit::enter(f, shared, bus, pure, block.entry, base, left, budget)
+            };
+            match exit {
                 Exit::Next {
                     pc,
                     left: rest,
@@ -76,7 +82,7 @@ pub fn exec<F: FrontEnd>(
                 Exit::Leave { left } => return (Stop::Leave, budget - left),
             }
         } else {
-            if block.runs < HOT {
+            if block.runs < HOT && !shared.code.verifies() {
                 shared.code.block_mut(number).runs = block.runs + 1;
             } else {
                 match shared.code.compile(number) {
@@ -229,6 +235,13 @@ fn decode<F: FrontEnd>(
         max.clamp(1, MAX_BLOCK),
         &mut decoded,
     );
+    if keep
+        && shared.code.verifies()
+        && let Some(max) = verify::cut(&decoded)
+    {
+        decoded = Decoded::default();
+        f.decode(&page, (t.gpa % PAGE) as usize, max, &mut decoded);
+    }
     let made = shared.code.code_pages_made();
     let n = shared.code.add(t.gpa, mode, host, &decoded, keep);
     if shared.code.code_pages_made() != made {

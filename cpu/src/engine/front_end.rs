@@ -56,6 +56,12 @@ pub trait FrontEnd {
     /// [`Fault`] after an exception is recorded.
     fn call(&mut self, shared: &mut Shared, bus: &mut dyn Bus, uop: Uop) -> Result<(), Fault>;
 
+    /// The exception that is recorded, as numbers: for a comparison of tiers.
+    fn exception(&self) -> Option<[u64; 4]>;
+
+    /// Takes back the exception that is recorded.
+    fn forget_exception(&mut self);
+
     /// Nothing answers at `gpa`: records the machine check, if the architecture has one for it.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ mod front_end;
 pub(crate) mod interpret;
 pub mod tlb;
 pub mod uop;
+mod verify;
 
 use vm_memory::GuestMemoryMmap;
 use vm_memory::bitmap::Bitmap;
@@ -31,6 +32,8 @@ pub struct Shared {
     pub code: CodeCache,
     /// Translation changes that every CPU must see before it runs again, oldest first, and how many were dropped from the front.
     pub(crate) shootdowns: tlb::Shootdowns,
+    /// The first block on which the tiers differed, under [`Engine::Verify`]: what differed.
+    pub mismatch: Option<String>,
 }
 
 /// Which tiers run.
@@ -41,6 +44,8 @@ pub enum Engine {
     /// The interpreter, and compiled code for blocks that run often. Hosts without a compiled tier interpret.
     #[default]
     Compiled,
+    /// Every block on both, the first times that it runs and now and then, and compared: slow, to find errors of the compiled tier.
+    Verify,
 }
 
 /// Counters of the engine.
@@ -52,6 +57,8 @@ pub struct EngineStats {
     pub instructions_decoded: u64,
     /// Blocks compiled.
     pub blocks_compiled: u64,
+    /// Runs of blocks that were compared on both tiers.
+    pub blocks_verified: u64,
     /// Pages of which cached code was thrown away.
     pub pages_invalidated: u64,
     /// Times the whole cache was emptied because it was full.
@@ -68,6 +75,7 @@ impl Shared {
             ram: Ram::new(ram),
             code: CodeCache::default(),
             shootdowns: tlb::Shootdowns::default(),
+            mismatch: None,
         }
     }
 

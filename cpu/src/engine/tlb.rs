@@ -154,6 +154,11 @@ impl Tlb {
         self.jumps.fill(NO_JUMP);
     }
 
+    /// Forgets all stores.
+    pub(super) fn forget_writes(&mut self) {
+        self.write.fill(EMPTY);
+    }
+
     /// Forgets stores to a page of the host, which now holds code.
     pub fn drop_writes_to(&mut self, host: HostPage) {
         for e in self.write.iter_mut() {

@@ -355,6 +355,9 @@ impl Cpu {
                 }
                 Stop::Budget | Stop::Leave => {}
             }
+            if let Some(what) = shared.mismatch.take() {
+                self.exit = Some(Exit::Fatal(what));
+            }
             if let Some(exit) = self.exit.take() {
                 self.now_ns = now_ns + done;
                 self.core.executed = 0;
@@ -419,6 +422,16 @@ impl FrontEnd for Cpu {
 
     fn call(&mut self, shared: &mut Shared, bus: &mut dyn Bus, uop: Uop) -> Result<(), Fault> {
         self.call_helper(shared, bus, uop)
+    }
+
+    fn exception(&self) -> Option<[u64; 4]> {
+        let i = self.pending.as_ref()?;
+        let (dar, dsisr) = (i.dar.unwrap_or(u64::MAX), i.dsisr.unwrap_or(u64::MAX));
+        Some([i.vector, i.srr1, dar, dsisr])
+    }
+
+    fn forget_exception(&mut self) {
+        self.pending = None;
     }
 
     fn bus_error(&mut self, ea: u64, gpa: u64, access: Access) -> Result<(), Fault> {

@@ -116,7 +116,8 @@ pub struct BootArgs {
     /// Start again when the guest reboots (otherwise the run ends).
     #[arg(long)]
     pub reboot: bool,
-    /// How the CPU runs: `compiled` (hot code is compiled where the host allows it) or `interpreter`. The guest sees no difference.
+    /// How the CPU runs: `compiled` (hot code is compiled where the host allows it), `interpreter`, or `verify` (both, compared: slow).
+    /// The guest sees no difference.
     #[arg(long, value_name = "ENGINE", env = "VIOMMU_ENGINE", default_value = "compiled", value_parser = parse_engine)]
     pub engine: Engine,
     /// Messages of the emulator on standard error: error, warn, info, debug or trace, or `MODULE=LEVEL`, separated by commas.
@@ -232,7 +233,8 @@ fn parse_engine(text: &str) -> Result<Engine, String> {
     match text {
         "compiled" => Ok(Engine::Compiled),
         "interpreter" => Ok(Engine::Interpreter),
-        _ => Err("an engine is `compiled` or `interpreter`".to_owned()),
+        "verify" => Ok(Engine::Verify),
+        _ => Err("an engine is `compiled`, `interpreter` or `verify`".to_owned()),
     }
 }
 
