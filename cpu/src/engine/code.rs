@@ -10,6 +10,8 @@ use crate::ram::{HostPage, PAGE};
 
 /// Micro-operations kept before the cache is emptied (16 bytes each, 128 MiB).
 const CAP_UOPS: usize = 8 << 20;
+/// Bytes of compiled code kept before the cache is emptied.
+const CAP_COMPILED: usize = 64 << 20;
 const NONE: u32 = u32::MAX;
 const WORDS: usize = PAGE as usize / 4;
 
@@ -80,6 +82,7 @@ pub struct CodeCache {
     pages: HashMap<u64, PageCode>,
     epoch: u32,
     engine: Engine,
+    pub(crate) cap_compiled: usize,
     compiled: Option<Box<Jit>>,
     made: VecDeque<HostPage>,
     made_dropped: u64,
@@ -95,6 +98,7 @@ impl Default for CodeCache {
             pages: HashMap::new(),
             epoch: 1,
             engine: Engine::default(),
+            cap_compiled: CAP_COMPILED,
             compiled: None,
             made: VecDeque::new(),
             made_dropped: 0,
@@ -171,7 +175,7 @@ impl CodeCache {
     #[inline(always)]
     pub(super) fn start<F: FrontEnd>(&mut self) {
         if self.engine != Engine::Interpreter && self.compiled.is_none() {
-            self.compiled = Jit::new::<F>().map(Box::new);
+            self.compiled = Jit::new::<F>(self.cap_compiled).map(Box::new);
             if self.compiled.is_none() {
                 self.engine = Engine::Interpreter;
             }

@@ -90,6 +90,7 @@ pub fn exec<F: FrontEnd>(
                     Compile::Never => {}
                     Compile::Full => {
                         shared.code.reset();
+                        f.core().tlb.enter_epoch(shared.code.epoch());
                         match lookup(f, shared, bus, base) {
                             Ok(n) => number = n,
                             Err(Fault) => return (Stop::Fault, budget - left + 1),

@@ -16,6 +16,9 @@ mod host;
 
 pub(crate) use host::{Jit, enter};
 
+#[cfg(test)]
+mod tests;
+
 /// Why compiled code came back. `left` is what remains of the budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {

@@ -10,7 +10,7 @@ use crate::engine::{CodeCache, FrontEnd, Shared};
 pub enum Jit {}
 
 impl Jit {
-    pub(crate) fn new<F: FrontEnd>() -> Option<Jit> {
+    pub(crate) fn new<F: FrontEnd>(_: usize) -> Option<Jit> {
         None
     }
     pub(crate) fn compile(&mut self, _: &CodeCache, _: u32) -> Option<usize> {

@@ -19,9 +19,6 @@ use helpers::{Env, Status};
 use memory::CodeMemory;
 use thunks::Thunks;
 
-/// Bytes of compiled code kept before everything is thrown away.
-const CAP: usize = 64 << 20;
-
 /// Subtracted from the counter of instructions left when the CPU should leave: larger than any budget.
 const LEAVE_BIAS: u64 = 1 << 62;
 
@@ -35,9 +32,9 @@ pub struct Jit {
 }
 
 impl Jit {
-    /// Ready to compile for CPUs of type `F`; `None` if the host has no memory for code.
-    pub(crate) fn new<F: FrontEnd>() -> Option<Jit> {
-        let mut memory = CodeMemory::new(CAP)
+    /// Ready to compile for CPUs of type `F`, in `cap` bytes; `None` if the host has no memory for code.
+    pub(crate) fn new<F: FrontEnd>(cap: usize) -> Option<Jit> {
+        let mut memory = CodeMemory::new(cap)
             .inspect_err(|e| log::warn!("no memory for compiled code ({e}): interpreting"))
             .ok()?;
         let thunks = Thunks::assemble::<F>(&mut memory)?;
