@@ -150,7 +150,7 @@ pub(super) fn block<F: FrontEnd>(
     };
     shared.code.count_verified();
     // Every other time its stores take the slow way too, so that one too many is seen.
-    let journal = runs % 2 == 0;
+    let journal = runs.is_multiple_of(2);
     if journal {
         f.core().journal = Some(Box::default());
     }

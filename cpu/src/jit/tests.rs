@@ -171,7 +171,7 @@ fn each_form_does_the_same_on_both_tiers() {
 }
 
 fn branch(random: &mut Random, at: u64, len: u64) -> u32 {
-    let to = random.next() % (len * 4 + 8) & !3;
+    let to = (random.next() % (len * 4 + 8)) & !3;
     let offset = to as i64 - (at - CODE) as i64;
     let bits = random.next();
     match bits % 6 {
