@@ -89,9 +89,19 @@ impl Ram {
         Some(unsafe { ((page.0 + offset as usize) as *const [u8; N]).read_unaligned() })
     }
 
-    /// Copies one page into a buffer.
-    pub fn read_page(&self, gpa: u64) -> Option<[u8; PAGE as usize]> {
-        self.read(gpa & !(PAGE - 1))
+    /// Copies bytes from `gpa` on; false if they do not lie in one page of RAM.
+    pub fn copy(&self, gpa: u64, out: &mut [u8]) -> bool {
+        let offset = gpa % PAGE;
+        let Some(page) = self.page(gpa) else {
+            return false;
+        };
+        if offset + out.len() as u64 > PAGE {
+            return false;
+        }
+        let from = (page.0 + offset as usize) as *const u8;
+        // SAFETY: the page is mapped for as long as `self` lives, the bytes lie in it, and `out` is no guest memory.
+        unsafe { std::ptr::copy_nonoverlapping(from, out.as_mut_ptr(), out.len()) };
+        true
     }
 
     /// Replaces the aligned big-endian doubleword at `gpa` if it still is `old`; true if it did.

@@ -1,9 +1,10 @@
 //! Code cache: blocks of micro-operations by physical page.
 
-use std::collections::HashMap;
 use std::collections::VecDeque;
 
 use super::uop::Uop;
+use rustc_hash::FxHashMap;
+
 use super::{Engine, EngineStats, FrontEnd};
 use crate::jit::Jit;
 use crate::ram::{HostPage, PAGE};
@@ -62,6 +63,15 @@ pub struct Decoded {
     pub instructions: u32,
 }
 
+impl Decoded {
+    /// Empty again.
+    pub(super) fn clear(&mut self) {
+        self.uops.clear();
+        self.index.clear();
+        self.instructions = 0;
+    }
+}
+
 /// Outcome of [`CodeCache::compile`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Compile {
@@ -79,7 +89,7 @@ pub struct CodeCache {
     uops: Vec<Uop>,
     index: Vec<u8>,
     blocks: Vec<Block>,
-    pages: HashMap<u64, PageCode>,
+    pages: FxHashMap<u64, PageCode>,
     epoch: u32,
     engine: Engine,
     pub(crate) cap_compiled: usize,
@@ -95,7 +105,7 @@ impl Default for CodeCache {
             uops: Vec::new(),
             index: Vec::new(),
             blocks: Vec::new(),
-            pages: HashMap::new(),
+            pages: FxHashMap::default(),
             epoch: 1,
             engine: Engine::default(),
             cap_compiled: CAP_COMPILED,

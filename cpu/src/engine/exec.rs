@@ -1,7 +1,7 @@
 //! The dispatcher: finds blocks, runs each on the tier that has it, and keeps the count of instructions.
 
 use super::Shared;
-use super::code::{Compile, Decoded};
+use super::code::Compile;
 use super::interpret::{self, End, INDIRECT};
 use super::tlb::Jump;
 use super::verify;
@@ -16,6 +16,8 @@ pub use super::interpret::NEXT_PC;
 
 /// Most instructions in a block.
 const MAX_BLOCK: u32 = 64;
+/// More than they can take.
+const MAX_BLOCK_BYTES: usize = MAX_BLOCK as usize * 16;
 /// A block that was interpreted this often is compiled.
 const HOT: u16 = 8;
 
@@ -225,26 +227,30 @@ fn decode<F: FrontEnd>(
     if keep && let Some(n) = shared.code.find(t.gpa, mode) {
         return Ok(n);
     }
-    let (Some(host), Some(page)) = (shared.ram.page(t.gpa), shared.ram.read_page(t.gpa)) else {
+    let mut bytes = [0; MAX_BLOCK_BYTES];
+    let room = (PAGE - t.gpa % PAGE).min(bytes.len() as u64) as usize;
+    let code = &mut bytes[..room];
+    let Some(host) = shared
+        .ram
+        .page(t.gpa)
+        .filter(|_| shared.ram.copy(t.gpa, code))
+    else {
         f.bus_error(pc, t.gpa, Access::Fetch)?;
         return Err(Fault);
     };
-    let mut decoded = Decoded::default();
-    f.decode(
-        &page,
-        (t.gpa % PAGE) as usize,
-        max.clamp(1, MAX_BLOCK),
-        &mut decoded,
-    );
+    let mut decoded = std::mem::take(&mut shared.decoded);
+    decoded.clear();
+    f.decode(code, max.clamp(1, MAX_BLOCK), &mut decoded);
     if keep
         && shared.code.verifies()
         && let Some(max) = verify::cut(&decoded)
     {
-        decoded = Decoded::default();
-        f.decode(&page, (t.gpa % PAGE) as usize, max, &mut decoded);
+        decoded.clear();
+        f.decode(code, max, &mut decoded);
     }
     let made = shared.code.code_pages_made();
     let n = shared.code.add(t.gpa, mode, host, &decoded, keep);
+    shared.decoded = decoded;
     if shared.code.code_pages_made() != made {
         f.core().tlb.drop_writes_to(host);
         bus.watch_code(t.gpa & !(PAGE - 1));

@@ -5,7 +5,6 @@ use super::code::Decoded;
 use super::core::Core;
 use super::uop::Uop;
 use crate::bus::Bus;
-use crate::ram::PAGE;
 
 /// How an address is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,9 +45,9 @@ pub trait FrontEnd {
     fn translate(&mut self, shared: &Shared, ea: u64, access: Access)
     -> Result<Translation, Fault>;
 
-    /// Decodes at most `max` (at least 1) instructions that lie in `page`, starting at byte `offset`. The last micro-operation must end
-    /// the block.
-    fn decode(&mut self, page: &[u8; PAGE as usize], offset: usize, max: u32, out: &mut Decoded);
+    /// Decodes at most `max` (at least 1) instructions from the start of `code`, which ends with its page or later than they can. The last
+    /// micro-operation must end the block.
+    fn decode(&mut self, code: &[u8], max: u32, out: &mut Decoded);
 
     /// Carries out [`Op::Call`] or [`Op::CallEnd`]. [`Core::pc`] is the instruction's address.
     ///

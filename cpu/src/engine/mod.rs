@@ -34,6 +34,8 @@ pub struct Shared {
     pub(crate) shootdowns: tlb::Shootdowns,
     /// The first block on which the tiers differed, under [`Engine::Verify`]: what differed.
     pub mismatch: Option<String>,
+    /// Kept for its memory.
+    decoded: code::Decoded,
 }
 
 /// Which tiers run.
@@ -76,6 +78,7 @@ impl Shared {
             code: CodeCache::default(),
             shootdowns: tlb::Shootdowns::default(),
             mismatch: None,
+            decoded: code::Decoded::default(),
         }
     }
 

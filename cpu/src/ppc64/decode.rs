@@ -114,11 +114,11 @@ struct Emitter<'a> {
 }
 
 /// Decodes one block. See `FrontEnd::decode`.
-pub fn block(page: &[u8], offset: usize, max: u32, mode: u8, out: &mut Decoded) {
+pub fn block(code: &[u8], max: u32, mode: u8, out: &mut Decoded) {
     let mut n = 0;
     loop {
-        let at = offset + n as usize * 4;
-        let Some(bytes) = page
+        let at = n as usize * 4;
+        let Some(bytes) = code
             .get(at..at + 4)
             .and_then(|b| <[u8; 4]>::try_from(b).ok())
         else {

@@ -21,7 +21,6 @@ use crate::bus::Bus;
 use crate::engine::Shared;
 use crate::engine::exec::{self, Access, Core, Fault, FrontEnd, Stop, Translation};
 use crate::engine::uop::{R_CR0, Uop};
-use crate::ram::PAGE;
 use interrupts::Interrupt;
 use regs::*;
 
@@ -409,15 +408,9 @@ impl FrontEnd for Cpu {
         self.translate_address(shared, ea, access)
     }
 
-    fn decode(
-        &mut self,
-        page: &[u8; PAGE as usize],
-        offset: usize,
-        max: u32,
-        out: &mut crate::engine::code::Decoded,
-    ) {
+    fn decode(&mut self, code: &[u8], max: u32, out: &mut crate::engine::code::Decoded) {
         let mode = self.code_mode();
-        decode::block(page, offset, max, mode, out);
+        decode::block(code, max, mode, out);
     }
 
     fn call(&mut self, shared: &mut Shared, bus: &mut dyn Bus, uop: Uop) -> Result<(), Fault> {
