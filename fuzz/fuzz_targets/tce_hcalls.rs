@@ -1,0 +1,178 @@
+//! TCE hypercalls, with windows that come and go and DMA through them, against the model in `viommu_devices::spapr::iommu::testing`:
+//! every status, every entry, every translated byte, and no half state after an error.
+#![no_main]
+
+use arbitrary::Arbitrary;
+use libfuzzer_sys::fuzz_target;
+use viommu_devices::spapr::iommu::testing::{Model, Op, RAM, Unit, step};
+
+/// Calls of one run.
+const CALLS: usize = 64;
+
+#[derive(Arbitrary, Debug)]
+struct Input {
+    /// Small caps of table chunks: of one table, and beyond it of all.
+    caps: Option<(u8, u8)>,
+    calls: Vec<Call>,
+}
+
+/// Where in a window.
+#[derive(Arbitrary, Debug)]
+enum Offset {
+    Page(u8),
+    Page64(u8),
+    /// Each in a chunk of its own.
+    Far(u8),
+    /// Pages before the end.
+    End(u8),
+    Any(u64),
+}
+
+#[derive(Arbitrary, Clone, Copy, Debug)]
+enum Entry {
+    Zero,
+    Page(u16, u8),
+    Page64(u8, u8),
+    Any(u64),
+}
+
+#[derive(Arbitrary, Debug)]
+enum Count {
+    Few(u8),
+    Most(u8),
+    Any(u64),
+}
+
+#[derive(Arbitrary, Debug)]
+enum List {
+    Page(u8),
+    /// Pages before the end of RAM.
+    End(u8),
+    Any(u64),
+}
+
+#[derive(Arbitrary, Debug)]
+enum Call {
+    Put(u8, Offset, Entry),
+    Stuff(u8, Offset, Entry, Count),
+    Indirect(u8, Offset, List, Vec<Entry>, Option<Count>),
+    Get(u8, Offset),
+    Query,
+    Create(u8, u8),
+    CreateAny(u32, u32),
+    Remove(u8),
+    Reset,
+    Translate(u8, Offset, u32, bool),
+    Dma(u8, Offset, u16, Option<u8>),
+}
+
+impl Offset {
+    fn value(&self) -> u64 {
+        match *self {
+            Offset::Page(n) => u64::from(n) << 12,
+            Offset::Page64(n) => u64::from(n) << 16,
+            Offset::Far(n) => u64::from(n) << 21,
+            Offset::End(n) => (u64::from(n) << 12).wrapping_neg(),
+            Offset::Any(n) => n,
+        }
+    }
+}
+
+impl Entry {
+    fn value(self) -> u64 {
+        match self {
+            Entry::Zero => 0,
+            Entry::Page(n, access) => u64::from(n) << 12 | u64::from(access & 3),
+            Entry::Page64(n, access) => u64::from(n) << 16 | u64::from(access & 3),
+            Entry::Any(n) => n,
+        }
+    }
+}
+
+impl Count {
+    fn value(&self) -> u64 {
+        match *self {
+            Count::Few(n) => n.into(),
+            Count::Most(n) => 500 + u64::from(n % 20),
+            Count::Any(n) => n,
+        }
+    }
+}
+
+impl List {
+    fn value(&self) -> u64 {
+        match *self {
+            List::Page(n) => u64::from(n) << 12,
+            List::End(n) => RAM - (u64::from(n) << 12),
+            List::Any(n) => n,
+        }
+    }
+}
+
+impl Call {
+    fn op(&self) -> Op {
+        let window = |n: &u8| usize::from(*n);
+        match self {
+            Call::Put(w, at, tce) => Op::Put {
+                window: window(w),
+                ioba: at.value(),
+                tce: tce.value(),
+            },
+            Call::Stuff(w, at, tce, n) => Op::Stuff {
+                window: window(w),
+                ioba: at.value(),
+                tce: tce.value(),
+                n: n.value(),
+            },
+            Call::Indirect(w, at, list, tces, n) => {
+                let tces: Vec<u64> = tces.iter().take(520).map(|t| t.value()).collect();
+                Op::Indirect {
+                    window: window(w),
+                    ioba: at.value(),
+                    list: list.value(),
+                    n: n.as_ref().map_or(tces.len() as u64, Count::value),
+                    tces,
+                }
+            }
+            Call::Get(w, at) => Op::Get {
+                window: window(w),
+                ioba: at.value(),
+            },
+            Call::Query => Op::Query,
+            Call::Create(page, window) => Op::Create {
+                page_shift: [12, 16, 21, 24][usize::from(page & 3)],
+                window_shift: 12 + u32::from(window % 52),
+            },
+            Call::CreateAny(page_shift, window_shift) => Op::Create {
+                page_shift: *page_shift,
+                window_shift: *window_shift,
+            },
+            Call::Remove(w) => Op::Remove { window: window(w) },
+            Call::Reset => Op::Reset,
+            Call::Translate(w, at, len, write) => Op::Translate {
+                window: window(w),
+                ioba: at.value(),
+                len: u64::from(len % (4 << 20)) + 1,
+                write: *write,
+            },
+            Call::Dma(w, at, len, write) => Op::Dma {
+                window: window(w),
+                ioba: at.value(),
+                len: len % 0x2800,
+                write: *write,
+            },
+        }
+    }
+}
+
+fuzz_target!(|input: Input| {
+    let u = Unit::new();
+    if let Some((table, more)) = input.caps {
+        let table = usize::from(table % 8) + 1;
+        u.set_caps(table, table + usize::from(more % 8));
+    }
+    let mut m = Model::boot(&u);
+    for call in input.calls.iter().take(CALLS) {
+        step(&u, &mut m, &call.op());
+    }
+});
