@@ -586,7 +586,7 @@ impl Rig {
             }
             Step::Config(offset, value, n) => {
                 let size = size(n % 3);
-                let offset = offset % 4096 & !(size as u16 - 1);
+                let offset = (offset % 4096) & !(size as u16 - 1);
                 self.access(|nvme, e| nvme.config_write(offset, size as u8, *value, e));
                 self.nvme.config_read(offset, size as u8);
             }

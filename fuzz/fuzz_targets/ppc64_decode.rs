@@ -327,7 +327,7 @@ fuzz_target!(|input: Input| {
         _ => Machine::new(&input).run(budget, || 1),
     };
     // Code that changes itself without isync may run in its old form to the end of its block.
-    if input.splits % 4 == 0 || !(changed || changed_parts) {
+    if input.splits.is_multiple_of(4) || !(changed || changed_parts) {
         whole.hold_equal(
             &parts,
             ["again", "in parts", "by steps", "by steps"][input.splits as usize % 4],
