@@ -9,6 +9,7 @@ use libfuzzer_sys::fuzz_target;
 use viommu_cpu::bus::{Bus, BusError};
 use viommu_cpu::engine::Shared;
 use viommu_cpu::ppc64::forms::FORMS;
+use viommu_cpu::ppc64::interrupts::vector::{DECREMENTER, EXTERNAL};
 use viommu_cpu::ppc64::regs::*;
 use viommu_cpu::ppc64::vector::OPS;
 use viommu_cpu::ppc64::{Counters, Cpu, Exit};
@@ -242,23 +243,49 @@ impl Machine {
         assert_eq!((run.exit, run.executed), (Exit::Hypercall, budget));
     }
 
-    /// Runs `budget` instructions in parts of at most `part()`; the end, and whether code was changed on the way.
-    fn run(mut self, budget: u64, mut part: impl FnMut() -> u64) -> (End, bool) {
+    /// Interrupts that instructions caused: all but external and decrementer.
+    fn caused(&self) -> u64 {
+        let all = self.cpu.counters().interrupts.iter();
+        all.filter(|(v, _)| ![EXTERNAL, DECREMENTER].contains(v))
+            .map(|(_, n)| n)
+            .sum()
+    }
+
+    /// Runs `budget` instructions in parts of at most `part()`, each with newly decoded code if `decode_again`; the end, and whether
+    /// code was changed on the way.
+    fn run(
+        mut self,
+        budget: u64,
+        decode_again: bool,
+        mut part: impl FnMut() -> u64,
+    ) -> (End, bool) {
         let mut devices = Devices::default();
-        let (mut executed, mut exit) = (0, Exit::Budget);
+        let (mut executed, mut exit, mut changed) = (0, Exit::Budget, false);
         while executed < budget && exit == Exit::Budget {
+            if decode_again {
+                for page in (0..RAM).step_by(0x1000) {
+                    self.shared.invalidate_page(page);
+                }
+            }
             let max = part().clamp(1, budget - executed);
             let accesses = devices.log.len();
+            let invalidated = self.shared.stats().pages_invalidated;
+            let caused = self.caused();
             let run = self.cpu.run(&mut self.shared, &mut devices, executed, max);
             assert!(run.executed >= 1 && run.executed <= max);
             // It stops early only for a device.
             if run.exit == Exit::Budget && run.executed < max {
                 assert!(devices.log.len() > accesses);
             }
+            // One instruction is one: either it causes an interrupt, or it is the hypercall.
+            if max == 1 && run.exit == Exit::Hypercall {
+                assert_eq!(self.caused(), caused);
+            }
+            assert!(self.caused() - caused <= run.executed);
+            changed |= self.shared.stats().pages_invalidated > invalidated;
             executed += run.executed;
             exit = run.exit;
         }
-        let changed = self.shared.stats().pages_invalidated > 0;
         let mut ram = vec![0; RAM as usize];
         self.memory.read_slice(&mut ram, GuestAddress(0)).unwrap();
         let cpu = &mut self.cpu;
@@ -318,19 +345,20 @@ impl End {
 
 fuzz_target!(|input: Input| {
     let budget = u64::from(input.budget) % (2 * WORDS as u64) + 1;
-    let (whole, changed) = Machine::new(&input).run(budget, || budget);
+    let (whole, changed) = Machine::new(&input).run(budget, false, || budget);
     let mut splits = Random(input.splits);
     let (parts, changed_parts) = match input.splits % 4 {
         // The same again.
-        0 => Machine::new(&input).run(budget, || budget),
-        1 => Machine::new(&input).run(budget, || splits.next() % 7 + 1),
-        _ => Machine::new(&input).run(budget, || 1),
+        0 => Machine::new(&input).run(budget, false, || budget),
+        1 => Machine::new(&input).run(budget, false, || splits.next() % 7 + 1),
+        2 => Machine::new(&input).run(budget, false, || 1),
+        _ => Machine::new(&input).run(budget, true, || 1),
     };
     // Code that changes itself without isync may run in its old form to the end of its block.
     if input.splits.is_multiple_of(4) || !(changed || changed_parts) {
         whole.hold_equal(
             &parts,
-            ["again", "in parts", "by steps", "by steps"][input.splits as usize % 4],
+            ["again", "in parts", "by steps", "by steps, decoded again"][input.splits as usize % 4],
         );
     }
 });

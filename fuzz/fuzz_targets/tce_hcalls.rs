@@ -31,6 +31,8 @@ enum Offset {
 #[derive(Arbitrary, Clone, Copy, Debug)]
 enum Entry {
     Zero,
+    /// The real page is the offset in the window, so that neighbours are contiguous.
+    Same(u8),
     Page(u16, u8),
     Page64(u8, u8),
     Any(u64),
@@ -79,10 +81,21 @@ impl Offset {
 }
 
 impl Entry {
-    fn value(self) -> u64 {
+    /// Entry `i` of a list that begins at an offset.
+    fn value(self, at: &Offset, i: usize) -> u64 {
+        let page = if matches!(at, Offset::Page64(_)) {
+            16
+        } else {
+            12
+        };
         match self {
             Entry::Zero => 0,
-            Entry::Page(n, access) => u64::from(n) << 12 | u64::from(access & 3),
+            Entry::Same(access) => {
+                let offset = at.value().wrapping_add((i as u64) << page);
+                offset % RAM & !0xfff | u64::from(access & 3)
+            }
+            // Few pages beyond RAM.
+            Entry::Page(n, access) => u64::from(n % 4100) << 12 | u64::from(access & 3),
             Entry::Page64(n, access) => u64::from(n) << 16 | u64::from(access & 3),
             Entry::Any(n) => n,
         }
@@ -111,21 +124,24 @@ impl List {
 
 impl Call {
     fn op(&self) -> Op {
-        let window = |n: &u8| usize::from(*n);
+        // Mostly windows that can exist.
+        let numbers = [1, 1, 1, 1, 2, 2, 2, 2, 0, 0, 0, 3, 3, 4, 5, 6];
+        let window = |n: &u8| numbers[usize::from(*n % 16)];
         match self {
             Call::Put(w, at, tce) => Op::Put {
                 window: window(w),
                 ioba: at.value(),
-                tce: tce.value(),
+                tce: tce.value(at, 0),
             },
             Call::Stuff(w, at, tce, n) => Op::Stuff {
                 window: window(w),
                 ioba: at.value(),
-                tce: tce.value(),
+                tce: tce.value(at, 0),
                 n: n.value(),
             },
             Call::Indirect(w, at, list, tces, n) => {
-                let tces: Vec<u64> = tces.iter().take(520).map(|t| t.value()).collect();
+                let tces = tces.iter().take(520).enumerate();
+                let tces: Vec<u64> = tces.map(|(i, t)| t.value(at, i)).collect();
                 Op::Indirect {
                     window: window(w),
                     ioba: at.value(),
