@@ -1,7 +1,8 @@
 //! Blocks of random instructions, from any state, on the ppc64 CPU.
 //!
-//! The same block runs at once, one instruction at a time, and with the budget split anywhere: the end must be the same (registers,
-//! memory, device accesses, interrupts), every run executes as many instructions as it was given or says why not, and nothing panics.
+//! The same block runs at once, and again: one instruction at a time, each decoded anew or not, or with the budget split anywhere, or just
+//! the same. The end must be the same (registers, memory, device accesses, interrupts), every run executes as many instructions as it was
+//! given or says why not, one instruction causes one interrupt at most, and nothing panics.
 #![no_main]
 
 use arbitrary::Arbitrary;

@@ -17,7 +17,7 @@ struct Input {
 }
 
 /// Where in a window.
-#[derive(Arbitrary, Debug)]
+#[derive(Arbitrary, Clone, Debug)]
 enum Offset {
     Page(u8),
     Page64(u8),
@@ -66,13 +66,18 @@ enum Call {
     Reset,
     Translate(u8, Offset, u32, bool),
     Dma(u8, Offset, u16, Option<u8>),
+    /// A translation from here to the end of RAM.
+    TranslateAll(u8, Offset, bool),
+    /// Contiguous pages with these accesses, two bits each, and a translation over all of them.
+    Neighbours(u8, Offset, u16, bool),
 }
 
 impl Offset {
     fn value(&self) -> u64 {
         match *self {
-            Offset::Page(n) => u64::from(n) << 12,
-            Offset::Page64(n) => u64::from(n) << 16,
+            // Few places, so that calls meet.
+            Offset::Page(n) => u64::from(n % 32) << 12,
+            Offset::Page64(n) => u64::from(n % 32) << 16,
             Offset::Far(n) => u64::from(n) << 21,
             Offset::End(n) => (u64::from(n) << 12).wrapping_neg(),
             Offset::Any(n) => n,
@@ -92,7 +97,7 @@ impl Entry {
             Entry::Zero => 0,
             Entry::Same(access) => {
                 let offset = at.value().wrapping_add((i as u64) << page);
-                offset % RAM & !0xfff | u64::from(access & 3)
+                (offset % RAM) & !0xfff | u64::from(access & 3)
             }
             // Few pages beyond RAM.
             Entry::Page(n, access) => u64::from(n % 4100) << 12 | u64::from(access & 3),
@@ -123,6 +128,19 @@ impl List {
 }
 
 impl Call {
+    /// The call, and the one before it if it takes two.
+    fn ops(&self) -> (Option<Op>, Op) {
+        match self {
+            Call::Neighbours(w, at, accesses, write) => {
+                let entries = (0..8).map(|i| Entry::Same((accesses >> (2 * i)) as u8));
+                let list = Call::Indirect(*w, at.clone(), List::Page(3), entries.collect(), None);
+                let all = Call::TranslateAll(*w, at.clone(), *write);
+                (Some(list.op()), all.op())
+            }
+            _ => (None, self.op()),
+        }
+    }
+
     fn op(&self) -> Op {
         // Mostly windows that can exist.
         let numbers = [1, 1, 1, 1, 2, 2, 2, 2, 0, 0, 0, 3, 3, 4, 5, 6];
@@ -171,6 +189,12 @@ impl Call {
                 len: u64::from(len % (4 << 20)) + 1,
                 write: *write,
             },
+            Call::TranslateAll(w, at, write) | Call::Neighbours(w, at, _, write) => Op::Translate {
+                window: window(w),
+                ioba: at.value(),
+                len: RAM,
+                write: *write,
+            },
             Call::Dma(w, at, len, write) => Op::Dma {
                 window: window(w),
                 ioba: at.value(),
@@ -189,6 +213,9 @@ fuzz_target!(|input: Input| {
     }
     let mut m = Model::boot(&u);
     for call in input.calls.iter().take(CALLS) {
-        step(&u, &mut m, &call.op());
+        let (first, op) = call.ops();
+        for op in first.iter().chain([&op]) {
+            step(&u, &mut m, op);
+        }
     }
 });
