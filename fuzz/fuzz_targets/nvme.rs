@@ -6,12 +6,15 @@
 //! controller that works. One access causes a bounded number of disk operations.
 #![no_main]
 
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
-use std::{io, iter};
+#[path = "nvme/disk.rs"]
+mod disk;
+
+use std::iter;
+use std::sync::{Arc, LazyLock};
 
 use arbitrary::Arbitrary;
+use disk::Spy;
 use libfuzzer_sys::fuzz_target;
-use viommu_devices::block::Disk;
 use viommu_devices::dma::{DmaPort, Identity, SourceId};
 use viommu_devices::effects::Effects;
 use viommu_devices::memory::GuestRam;
@@ -116,73 +119,6 @@ struct Command {
     /// What the disk refuses: bit 0 reads, 1 writes, 2 flushes.
     refuse: u8,
     seed: u8,
-}
-
-#[derive(Default)]
-struct DiskState {
-    data: Vec<u8>,
-    /// Written since the last flush.
-    dirty: bool,
-    refuse: u8,
-    operations: u64,
-}
-
-/// The disk behind the controller, in view of the target.
-#[derive(Clone, Default)]
-struct Spy(Arc<Mutex<DiskState>>);
-
-impl Spy {
-    fn state(&self) -> MutexGuard<'_, DiskState> {
-        self.0.lock().unwrap()
-    }
-
-    fn operation(&self, bit: u8) -> io::Result<MutexGuard<'_, DiskState>> {
-        let mut state = self.state();
-        state.operations += 1;
-        if state.refuse >> bit & 1 != 0 {
-            return Err(io::Error::other("refused"));
-        }
-        Ok(state)
-    }
-}
-
-impl Disk for Spy {
-    fn len(&self) -> u64 {
-        DISK as u64
-    }
-
-    fn read_only(&self) -> bool {
-        false
-    }
-
-    fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
-        let state = self.operation(0)?;
-        buf.copy_from_slice(&state.data[offset as usize..][..buf.len()]);
-        Ok(())
-    }
-
-    fn write_at(&mut self, offset: u64, buf: &[u8]) -> io::Result<()> {
-        let mut state = self.operation(1)?;
-        state.data[offset as usize..][..buf.len()].copy_from_slice(buf);
-        state.dirty = true;
-        Ok(())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.operation(2)?.dirty = false;
-        Ok(())
-    }
-
-    fn write_zeroes(&mut self, offset: u64, len: u64) -> io::Result<()> {
-        let mut state = self.operation(1)?;
-        state.data[offset as usize..][..len as usize].fill(0);
-        state.dirty = true;
-        Ok(())
-    }
-
-    fn discard(&mut self, offset: u64, len: u64) -> io::Result<()> {
-        self.write_zeroes(offset, len)
-    }
 }
 
 /// One of the two queue pairs in use: its places, sizes, and the driver's indices.
