@@ -240,7 +240,7 @@ impl<'a> Context<'a> {
                 let address = p.get_u32("#address-cells").unwrap_or(0);
                 let specifier = p.get_u32("#interrupt-cells")?;
                 (address <= 4 && (1..=8).contains(&specifier))
-                    .then_some((address + specifier) as usize)
+                    .then(|| (address + specifier) as usize)
             }) else {
                 self.report
                     .add(&MAP, path, "a row's interrupt parent does not resolve");

@@ -55,6 +55,9 @@ const CASES: &[Case] = &[
         n.flag("interrupts");
     }),
     ("interrupt-map", PHB, |n| cut(n, "interrupt-map")),
+    ("interrupt-map", "/interrupt-controller", |n| {
+        n.u32("#address-cells", u32::MAX);
+    }),
     ("interrupt-map", PHB, |n| cut(n, "interrupt-map-mask")),
     ("interrupt-map", PHB, |n| {
         n.cells("interrupt-map-mask", &[0, 0, 0, 7]);

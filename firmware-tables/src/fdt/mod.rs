@@ -34,6 +34,9 @@ pub enum FdtError {
     /// The blob, or one value, passes what its 32-bit fields can say.
     #[error("device tree too large")]
     TooLarge,
+    /// A memory reservation of no bytes at address 0: it would end the list for readers.
+    #[error("a memory reservation of no bytes at address 0 cannot be written")]
+    Reservation,
     /// The description contradicts itself.
     #[error("{0}")]
     Description(String),

@@ -238,6 +238,15 @@ fn every_truncation_is_an_error() {
 }
 
 #[test]
+fn a_reservation_that_would_end_the_list_is_refused() {
+    let mut tree = pseries_tree(&full()).unwrap();
+    tree.reservations.insert(0, (0, 0));
+    assert_eq!(tree.to_blob(), Err(FdtError::Reservation));
+    tree.reservations[0] = (0, 1);
+    assert_eq!(parse(&tree.to_blob().unwrap()), Ok(tree));
+}
+
+#[test]
 fn depth_and_names_are_bounded() {
     let mut node = Node::new("n");
     for _ in 0..LIMITS.depth {

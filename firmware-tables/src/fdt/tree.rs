@@ -204,8 +204,11 @@ impl Tree {
     /// The flattened form, version 17.
     ///
     /// # Errors
-    /// A name that cannot be written, or a size beyond 32 bits.
+    /// A name or a reservation that cannot be written, or a size beyond 32 bits.
     pub fn to_blob(&self) -> Result<Vec<u8>, FdtError> {
+        if self.reservations.contains(&(0, 0)) {
+            return Err(FdtError::Reservation);
+        }
         let mut writer = Writer::default();
         writer.node(&self.root, true)?;
         writer.cell(END);

@@ -19,6 +19,8 @@ pub mod report;
 pub mod rules;
 pub mod spec;
 pub mod table;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 #[cfg(test)]
 mod tests;
 pub mod window;

@@ -34,7 +34,7 @@ fn what_query_says_can_be_created() {
         ..Personality::KVM
     };
     for shift in [12, 16, 21, 24] {
-        let u = unit_with(RAM, p);
+        let u = Unit::with(RAM, p);
         let mut rets = [0; 6];
         u.iommu.query_pe_dma_window(&pe_args(), &mut rets);
         assert_eq!(rets, [0, 1, 1 << 6, 0, 0x107, 0]);
@@ -137,7 +137,7 @@ fn defect_1_many_tces() {
         Ok((0, 0x1000))
     );
     assert_eq!(u.remove(liobn), 0);
-    let small = unit_with(
+    let small = Unit::with(
         RAM,
         Personality {
             largest_block: 1 << 32,
@@ -244,7 +244,7 @@ fn one_window_platforms_must_give_up_the_default_window_first() {
         page_sizes: PageSizes::K64,
         ..Personality::KVM
     };
-    let u = unit_with(RAM, p);
+    let u = Unit::with(RAM, p);
     assert_eq!(u.query(), [0, 0, 0, 2, 0]);
     assert_eq!(u.create(16, 30), Err(-1));
     assert_eq!(u.remove(DEFAULT), 0);

@@ -155,7 +155,7 @@ fn indirect() {
 
 #[test]
 fn tables_are_capped() {
-    let u = unit_with(1 << 20, Personality::KVM);
+    let u = Unit::with(1 << 20, Personality::KVM);
     let (liobn, base) = u.create(12, 50).unwrap();
     let cap = Budget::for_ram(1 << 20).per_table as u64;
     let chunk = 512 << 12;
