@@ -1,14 +1,14 @@
 //! Blocks of random instructions, from any state, on the ppc64 CPU.
 //!
 //! The same block runs at once, and again: one instruction at a time, each decoded anew or not, or with the budget split anywhere, or just
-//! the same. The end must be the same (registers, memory, device accesses, interrupts), every run executes as many instructions as it was
-//! given or says why not, one instruction causes one interrupt at most, and nothing panics.
+//! the same, or on both tiers. The end must be the same (registers, memory, device accesses, interrupts), every run executes as many
+//! instructions as it was given or says why not, one instruction causes one interrupt at most, and nothing panics.
 #![no_main]
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use viommu_cpu::bus::{Bus, BusError};
-use viommu_cpu::engine::Shared;
+use viommu_cpu::engine::{Engine, Shared};
 use viommu_cpu::ppc64::forms::FORMS;
 use viommu_cpu::ppc64::interrupts::vector::{DECREMENTER, EXTERNAL};
 use viommu_cpu::ppc64::regs::*;
@@ -348,18 +348,29 @@ fuzz_target!(|input: Input| {
     let budget = u64::from(input.budget) % (2 * WORDS as u64) + 1;
     let (whole, changed) = Machine::new(&input).run(budget, false, || budget);
     let mut splits = Random(input.splits);
-    let (parts, changed_parts) = match input.splits % 4 {
+    let how = input.splits % 5;
+    let (other, changed_other) = match how {
         // The same again.
         0 => Machine::new(&input).run(budget, false, || budget),
         1 => Machine::new(&input).run(budget, false, || splits.next() % 7 + 1),
         2 => Machine::new(&input).run(budget, false, || 1),
-        _ => Machine::new(&input).run(budget, true, || 1),
+        3 => Machine::new(&input).run(budget, true, || 1),
+        _ => {
+            // A difference between the tiers is a fatal exit, which differs too.
+            let mut machine = Machine::new(&input);
+            machine.shared.code.set_engine(Engine::Verify);
+            machine.run(budget, false, || budget)
+        }
     };
     // Code that changes itself without isync may run in its old form to the end of its block.
-    if input.splits.is_multiple_of(4) || !(changed || changed_parts) {
-        whole.hold_equal(
-            &parts,
-            ["again", "in parts", "by steps", "by steps, decoded again"][input.splits as usize % 4],
-        );
+    if how == 0 || !(changed || changed_other) {
+        let names = [
+            "again",
+            "in parts",
+            "by steps",
+            "by steps, decoded again",
+            "on both tiers",
+        ];
+        whole.hold_equal(&other, names[how as usize]);
     }
 });
