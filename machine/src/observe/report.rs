@@ -14,6 +14,8 @@ pub struct Report {
     pub machine: MachineSummary,
     /// How it ended.
     pub end: String,
+    /// Times that the guest rebooted before (`--reboot`); everything else is about the time after the last one.
+    pub reboots: u64,
     /// Landmarks in order.
     pub phases: Vec<Phase>,
     /// Instructions retired by all vCPUs.
