@@ -118,7 +118,7 @@ pub struct BootArgs {
     /// Messages of the emulator on standard error: error, warn, info, debug or trace, or `MODULE=LEVEL`, separated by commas.
     #[arg(long, value_name = "FILTER", default_value = "warn")]
     pub log: String,
-    /// Write the report as JSON too.
+    /// Write the report as JSON too; docs/report.md explains its keys.
     #[arg(long, value_name = "FILE.json")]
     pub report: Option<PathBuf>,
 }

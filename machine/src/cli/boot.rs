@@ -6,9 +6,7 @@ use super::args::{BootArgs, DeviceArg, DiskArg};
 use super::session::{Outcome, Session};
 use super::{Failure, check, disk, logger, report, terminal};
 use crate::guest::{self, catalogue};
-use crate::pseries::{
-    DeviceConfig, DiskConfig, DiskMode, End, Features, MachineConfig, OnReboot,
-};
+use crate::pseries::{DeviceConfig, DiskConfig, DiskMode, End, Features, MachineConfig, OnReboot};
 
 /// Word of the command line that lets a named guest check its disk.
 const CHECK_WORD: &str = "viommu.check=disk";

@@ -27,9 +27,7 @@ pub fn run(action: &GuestAction) -> Result<(), Failure> {
             }
             Ok(())
         }
-        GuestAction::Path { name } => {
-            print_paths(&catalogue::cached(name).map_err(Failure::user)?)
-        }
+        GuestAction::Path { name } => print_paths(&catalogue::cached(name).map_err(Failure::user)?),
     }
 }
 

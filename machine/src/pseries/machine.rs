@@ -290,7 +290,7 @@ impl Machine {
             instructions: p.counters.instructions,
             virtual_ns: p.clock.now_ns(),
             idle_ns: p.clock.idle_ns(),
-            iommu: serde_json::to_value(p.iommu.report()).unwrap_or_default(),
+            iommu: p.iommu.report().into(),
             hypercalls: p.counters.hypercalls_by_name(),
             rtas: p.counters.rtas_by_name(),
             devices: devices.collect(),
