@@ -121,7 +121,6 @@ impl Machine {
             until_poll -= 1;
             self.platform.run_devices();
             if let Some(end) = self.over() {
-                self.platform.drain_console();
                 self.poll(host);
                 self.platform.console.phase(
                     "end",
@@ -145,11 +144,12 @@ impl Machine {
     }
 
     fn over(&mut self) -> Option<End> {
-        if let Some(end) = &self.platform.end {
-            return Some(end.clone());
-        }
+        // First, as the guest may have switched itself off right after it printed the pattern.
         if self.platform.console.until_seen() {
             return Some(End::Until(self.config.until.clone().unwrap_or_default()));
+        }
+        if let Some(end) = &self.platform.end {
+            return Some(end.clone());
         }
         let max = self.config.max_instructions?;
         (self.platform.counters.instructions >= max).then_some(End::MaxInstructions)
