@@ -6,6 +6,7 @@
 
 pub mod apt;
 pub mod catalogue;
+mod command;
 pub mod deb;
 pub mod initramfs;
 pub mod modules;

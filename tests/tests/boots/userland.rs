@@ -49,7 +49,7 @@ say again $(gzip -dc made.gz | hash)
 say sums $(mawk '{ n += $2; s += $2 / 7 } END { printf "%.0f %.6f", n, s }' $d)
 say fields $(mawk -F ' ' '{ c[substr($1, 1, 1)]++ } END { for (k in c) print k, c[k] }' $d | sort | hash)
 say grep $(grep -c '^a.*7$' $d)
-say sed $(sed -e 's/\([a-z]*\) \([0-9]*\)/\2 \1/' -e '/5/d' $d | hash)
+say sed $(head -n 30000 $d | sed -e 's/\([a-z]*\) \([0-9]*\)/\2 \1/' -e '/5/d' | hash)
 bash -c 'declare -A n; while read -r w _ && ((i++ < 2000)); do n[${w:0:2}]=1; done < "$0"; echo "test: bash ${#n[@]}"' $d
 dd if=made.gz of=/dev/nvme0n1 bs=64K conv=notrunc,fsync 2>/dev/null
 say size $(stat -c %s made.gz)
@@ -132,7 +132,7 @@ fn expected(lines: &[(String, u64)], text: &str) -> Vec<(&'static str, String)> 
         .iter()
         .filter(|(w, n)| w.starts_with('a') && n % 10 == 7)
         .count();
-    let turned: Vec<String> = lines
+    let turned: Vec<String> = lines[..30_000]
         .iter()
         .map(|(w, n)| format!("{n} {w}"))
         .filter(|l| !l.contains('5'))
