@@ -10,7 +10,11 @@ use std::time::Duration;
 ///
 /// # Errors
 /// The command is not there, or fails; its errors and warnings are in the error.
-pub(super) fn run(mut command: Command, shown: &str, mut tick: impl FnMut()) -> Result<Output, GuestError> {
+pub(super) fn run(
+    mut command: Command,
+    shown: &str,
+    mut tick: impl FnMut(),
+) -> Result<Output, GuestError> {
     let child = command
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
