@@ -30,6 +30,14 @@ fi
     assert_eq!(boot.report["reboots"], 1);
 }
 
+/// The pattern is what was asked for: the disk need not have been checked by then.
+#[test]
+fn until_a_line_of_the_kernel() {
+    let boot = run(&["--until", "Run /init", "--max-instructions", "3G"], 0);
+    has(&boot, "the console showed \"Run /init\"");
+    assert!(!boot.log.contains("viommu-init: done"));
+}
+
 #[test]
 fn a_kernel_panics() {
     guest();
