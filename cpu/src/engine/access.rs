@@ -18,6 +18,7 @@ fn slow_bytes<F: FrontEnd>(
     bytes: &mut [u8],
     access: Access,
 ) -> Result<(), Fault> {
+    shared.code.stats.tlb_misses += 1;
     let t = f.translate(shared, ea, access)?;
     let len = bytes.len() as u64;
     let Some(page) = shared.ram.page(t.gpa) else {

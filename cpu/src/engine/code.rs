@@ -1,6 +1,7 @@
 //! Code cache: blocks of micro-operations by physical page.
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use super::uop::Uop;
 use rustc_hash::FxHashMap;
@@ -96,7 +97,8 @@ pub struct CodeCache {
     compiled: Option<Box<Jit>>,
     made: VecDeque<HostPage>,
     made_dropped: u64,
-    stats: EngineStats,
+    pub(super) stats: EngineStats,
+    measured: bool,
 }
 
 impl Default for CodeCache {
@@ -113,6 +115,7 @@ impl Default for CodeCache {
             made: VecDeque::new(),
             made_dropped: 0,
             stats: EngineStats::default(),
+            measured: false,
         }
     }
 }
@@ -170,6 +173,22 @@ impl CodeCache {
         self.engine = engine;
     }
 
+    /// Measures the host's time for translation from now on.
+    pub fn measure(&mut self) {
+        self.measured = true;
+    }
+
+    /// Runs `work` and counts its time as translation, if that is measured.
+    pub(super) fn timed<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
+        if !self.measured {
+            return work(self);
+        }
+        let start = Instant::now();
+        let done = work(self);
+        self.stats.translation += start.elapsed();
+        done
+    }
+
     /// True if blocks are to be run on both tiers.
     #[inline(always)]
     pub(super) fn verifies(&self) -> bool {
@@ -197,7 +216,7 @@ impl CodeCache {
         let Some(mut jit) = self.compiled.take() else {
             return Compile::Never;
         };
-        let entry = jit.compile(self, n);
+        let entry = self.timed(|code| jit.compile(code, n));
         self.compiled = Some(jit);
         let Some(entry) = entry else {
             return Compile::Full;

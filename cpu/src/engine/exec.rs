@@ -52,6 +52,7 @@ pub fn exec<F: FrontEnd>(
             return tail(f, shared, bus, pure, left, budget);
         }
         let (target, side) = if block.entry != 0 {
+            shared.code.stats.entries += 1;
             let exit = if shared.code.verifies() {
                 verify::block(f, shared, bus, pure, number, base, left, budget)
             } else {
@@ -201,6 +202,7 @@ fn find_or_decode<F: FrontEnd>(
     pc: u64,
     tag: u32,
 ) -> Result<u32, Fault> {
+    shared.code.stats.jump_misses += 1;
     let block = decode(f, shared, bus, pc, MAX_BLOCK, true)?;
     let core = f.core();
     core.tlb.enter_epoch(shared.code.epoch());
@@ -239,15 +241,18 @@ fn decode<F: FrontEnd>(
         return Err(Fault);
     };
     let mut decoded = std::mem::take(&mut shared.decoded);
-    decoded.clear();
-    f.decode(code, max.clamp(1, MAX_BLOCK), &mut decoded);
-    if keep
-        && shared.code.verifies()
-        && let Some(max) = verify::cut(&decoded)
-    {
+    let max = max.clamp(1, MAX_BLOCK);
+    shared.code.timed(|engine| {
         decoded.clear();
         f.decode(code, max, &mut decoded);
-    }
+        if keep
+            && engine.verifies()
+            && let Some(max) = verify::cut(&decoded)
+        {
+            decoded.clear();
+            f.decode(code, max, &mut decoded);
+        }
+    });
     let made = shared.code.code_pages_made();
     let n = shared.code.add(t.gpa, mode, host, &decoded, keep);
     shared.decoded = decoded;

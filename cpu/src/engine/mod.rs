@@ -15,6 +15,8 @@ pub mod tlb;
 pub mod uop;
 mod verify;
 
+use std::time::Duration;
+
 use vm_memory::GuestMemoryMmap;
 use vm_memory::bitmap::Bitmap;
 
@@ -65,6 +67,14 @@ pub struct EngineStats {
     pub pages_invalidated: u64,
     /// Times the whole cache was emptied because it was full.
     pub resets: u64,
+    /// Times compiled code was entered from the dispatcher.
+    pub entries: u64,
+    /// Blocks that the jump cache did not have.
+    pub jump_misses: u64,
+    /// Loads and stores that the soft TLB did not have, devices among them.
+    pub tlb_misses: u64,
+    /// Host time spent decoding and compiling, if [`CodeCache::measure`] asked for it.
+    pub translation: Duration,
 }
 
 impl Shared {

@@ -69,6 +69,18 @@ struct Reservation {
     value: u128,
 }
 
+/// Where instructions are executed: a sample each so many of them.
+#[derive(Debug)]
+struct Sampler {
+    every: u64,
+    /// Instructions until the next sample.
+    left: u64,
+    samples: BTreeMap<(u64, bool), u64>,
+}
+
+/// Most different addresses that are sampled.
+const MAX_SAMPLED: usize = 1 << 20;
+
 /// One virtual processor.
 #[derive(Debug)]
 pub struct Cpu {
@@ -110,6 +122,7 @@ pub struct Cpu {
     unknown_sprs: BTreeSet<u32>,
     illegal_words: BTreeSet<u32>,
     counters: Counters,
+    sampler: Option<Box<Sampler>>,
 }
 
 /// Most different illegal instruction words that are logged.
@@ -161,6 +174,7 @@ impl Cpu {
             unknown_sprs: BTreeSet::new(),
             illegal_words: BTreeSet::new(),
             counters: Counters::default(),
+            sampler: None,
         };
         cpu.update_contexts();
         cpu
@@ -168,7 +182,9 @@ impl Cpu {
 
     /// Back to the state of [`Cpu::new`].
     pub fn reset(&mut self) {
+        let sampler = self.sampler.take();
         *self = Cpu::new(self.pir as u32);
+        self.sampler = sampler;
     }
 
     /// General purpose register `n` (0 to 31).
@@ -263,6 +279,36 @@ impl Cpu {
         &self.counters
     }
 
+    /// Notes the address of every `every`th instruction (0: none) from now on. What the guest sees does not change.
+    pub fn sample_every(&mut self, every: u64) {
+        self.sampler = (every != 0).then(|| {
+            Box::new(Sampler {
+                every,
+                left: every,
+                samples: BTreeMap::new(),
+            })
+        });
+    }
+
+    /// How often each (address, in problem state) was sampled.
+    pub fn samples(&self) -> impl Iterator<Item = ((u64, bool), u64)> {
+        let samples = self.sampler.iter().flat_map(|s| &s.samples);
+        samples.map(|(at, n)| (*at, *n))
+    }
+
+    fn sample(&mut self, executed: u64) {
+        let at = (self.core.pc, self.msr & MSR_PR != 0);
+        if let Some(s) = &mut self.sampler {
+            s.left = s.left.saturating_sub(executed);
+            if s.left == 0 {
+                s.left = s.every;
+                if s.samples.len() < MAX_SAMPLED || s.samples.contains_key(&at) {
+                    *s.samples.entry(at).or_default() += 1;
+                }
+            }
+        }
+    }
+
     /// Level of the external interrupt line.
     pub fn set_external(&mut self, asserted: bool) {
         self.external = asserted;
@@ -344,8 +390,12 @@ impl Cpu {
             {
                 budget = budget.min(t - self.now_ns);
             }
+            if let Some(s) = &self.sampler {
+                budget = budget.min(s.left);
+            }
             let (stop, executed) = exec::exec(self, shared, bus, decode::PURE, budget);
             done += executed;
+            self.sample(executed);
             match stop {
                 Stop::Fault => {
                     if let Some(i) = self.pending.take() {

@@ -126,6 +126,12 @@ pub struct BootArgs {
     /// The guest sees no difference.
     #[arg(long, value_name = "ENGINE", env = "VIOMMU_ENGINE", default_value = "compiled", value_parser = parse_engine)]
     pub engine: Engine,
+    /// Report where instructions are executed (one of 10007 is noted), by function, and what the CPU's engine did.
+    #[arg(long)]
+    pub profile: bool,
+    /// Names of functions for --profile, as System.map or /proc/kallsyms has them [default: the symbol table of the kernel's ELF file].
+    #[arg(long, value_name = "FILE", requires = "profile")]
+    pub symbols: Option<PathBuf>,
     /// Messages of the emulator on standard error: error, warn, info, debug or trace, or `MODULE=LEVEL`, separated by commas.
     #[arg(long, value_name = "FILTER", default_value = "warn")]
     pub log: String,

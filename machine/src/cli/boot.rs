@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::args::{BootArgs, DeviceArg, DiskArg};
 use super::session::{Outcome, Session};
 use super::{Failure, check, disk, logger, report, terminal};
+use crate::observe::profile::Symbols;
 use crate::guest::{self, catalogue};
 use crate::pseries::{DeviceConfig, DiskConfig, DiskMode, End, Features, MachineConfig, OnReboot};
 
@@ -14,6 +15,9 @@ const CHECK_WORD: &str = "viommu.check=disk";
 const DEFAULT_APPEND: &str = "console=hvc0 viommu.check=disk";
 /// Its command line with `--interactive`.
 const INTERACTIVE_APPEND: &str = "console=hvc0 viommu.shell=1";
+
+/// Instructions from one sample of `--profile` to the next: a prime, so that loops do not run in step with it.
+const SAMPLE_EVERY: u64 = 10_007;
 
 /// A machine to run, and what belongs to the run.
 #[derive(Debug)]
@@ -43,8 +47,9 @@ pub fn boot(args: &BootArgs) -> Result<(), Failure> {
         terminal::check()?;
     }
     let plan = plan(args)?;
+    let symbols = symbols(args, plan.config.kernel.as_deref())?;
     let expected = plan.expected()?;
-    let mut outcome = Session::open(args.interactive)?.run(&plan.config)?;
+    let mut outcome = Session::open(args.interactive)?.run(&plan.config, &symbols)?;
     let report = &mut outcome.report;
     if let Some((expected, written)) = expected {
         // A pattern may come before the guest has looked at its disk.
@@ -58,6 +63,19 @@ pub fn boot(args: &BootArgs) -> Result<(), Failure> {
     }
     report::emit(report, args.report.as_deref())?;
     verdict(&outcome, args.until.as_deref())
+}
+
+/// Names of the guest's functions, for `--profile`.
+fn symbols(args: &BootArgs, kernel: Option<&[u8]>) -> Result<Symbols, Failure> {
+    match (&args.symbols, kernel) {
+        (Some(path), _) => {
+            let failed = |e: String| Failure::user(format!("--symbols {}: {e}", path.display()));
+            let text = std::fs::read_to_string(path).map_err(|e| failed(e.to_string()))?;
+            Symbols::of_map(&text).map_err(failed)
+        }
+        (None, Some(kernel)) if args.profile => Ok(Symbols::of_elf(kernel)),
+        _ => Ok(Symbols::default()),
+    }
 }
 
 /// Whether the guest did what it was asked to do.
@@ -149,6 +167,7 @@ pub fn plan(args: &BootArgs) -> Result<Plan, Failure> {
             OnReboot::End
         },
         engine: args.engine,
+        sample_every: if args.profile { SAMPLE_EVERY } else { 0 },
     };
     Ok(Plan {
         config,

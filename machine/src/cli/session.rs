@@ -7,6 +7,7 @@ use super::status::Status;
 use super::terminal::Terminal;
 use super::{Failure, output};
 use crate::observe::Report;
+use crate::observe::profile::{Profile, Symbols};
 use crate::observe::report::HostSummary;
 use crate::pseries::host::Moment;
 use crate::pseries::{End, Host, HostInput, Machine, MachineConfig, OnReboot};
@@ -59,7 +60,7 @@ impl Session {
     ///
     /// # Errors
     /// The machine cannot be built.
-    pub fn run(mut self, config: &MachineConfig) -> Result<Outcome, Failure> {
+    pub fn run(mut self, config: &MachineConfig, symbols: &Symbols) -> Result<Outcome, Failure> {
         let mut config = config.clone();
         let mut reboots = 0;
         loop {
@@ -74,6 +75,10 @@ impl Session {
             }
             let mut report = machine.report(&end);
             report.reboots = reboots;
+            if config.sample_every != 0 {
+                report.profile = Some(Profile::of(machine.cpus(), config.sample_every, symbols));
+                report.host.engine = Some(machine.engine_stats().into());
+            }
             let interrupted = INTERRUPTED.load(Ordering::Relaxed);
             if interrupted && end == End::UserQuit {
                 report.end = "interrupted".into();
@@ -96,6 +101,7 @@ impl Session {
             seconds,
             mips: report.instructions as f64 / seconds.max(1e-9) / 1e6,
             phase_seconds: self.phase_seconds,
+            engine: report.host.engine.take(),
         };
     }
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::console::Phase;
 use super::counters::Calls;
 use super::iommu::IommuSummary;
+use super::profile::{EngineSummary, Profile};
 
 /// What happened in one run.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -37,6 +38,9 @@ pub struct Report {
     pub interrupts: BTreeMap<String, u64>,
     /// Accesses to device memory.
     pub mmio: MmioSummary,
+    /// Where instructions were executed, if that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<Profile>,
     /// Checks of the run.
     pub checks: Vec<Check>,
     /// What depends on the host: never compare this.
@@ -102,6 +106,9 @@ pub struct HostSummary {
     pub mips: f64,
     /// Seconds from start to each landmark, in the order of [`Report::phases`].
     pub phase_seconds: Vec<f64>,
+    /// What the CPUs' engine did, if that was asked for. It depends on the engine, not on the host, but for times.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub engine: Option<EngineSummary>,
 }
 
 impl Report {

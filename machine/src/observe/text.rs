@@ -5,6 +5,7 @@ use std::fmt::{Result, Write};
 
 use super::counters::Calls;
 use super::iommu::{DdwSummary, IommuSummary, WindowSummary};
+use super::profile::{EngineSummary, Profile};
 use super::report::Report;
 
 /// Renders a report. Lines end with `\n`.
@@ -22,6 +23,12 @@ fn write_all(out: &mut String, report: &Report) -> Result {
     calls(out, "hypercalls", &report.hypercalls)?;
     calls(out, "RTAS calls", &report.rtas)?;
     devices(out, report)?;
+    if let Some(p) = &report.profile {
+        profile(out, p)?;
+    }
+    if let Some(e) = &report.host.engine {
+        engine(out, e)?;
+    }
     checks(out, report)
 }
 
@@ -177,6 +184,42 @@ fn devices(out: &mut String, r: &Report) -> Result {
         "  device memory: {} loads, {} stores, {} errors",
         r.mmio.reads, r.mmio.writes, r.mmio.errors
     )
+}
+
+/// Functions that the text has; the JSON has more.
+const FUNCTIONS: usize = 30;
+
+fn profile(out: &mut String, p: &Profile) -> Result {
+    let (every, samples) = (grouped(p.every), grouped(p.samples));
+    writeln!(out, "\nprofile: {samples} samples, one each {every} instructions")?;
+    for f in p.functions.iter().take(FUNCTIONS) {
+        let percent = 100.0 * f.samples as f64 / p.samples.max(1) as f64;
+        writeln!(out, "  {percent:>6.2} %  {}", f.name)?;
+    }
+    writeln!(out, "interrupts of vCPUs by vector")?;
+    for (vector, n) in &p.vectors {
+        writeln!(out, "  {vector:<32}  {:>10}", grouped(*n))?;
+    }
+    Ok(())
+}
+
+fn engine(out: &mut String, e: &EngineSummary) -> Result {
+    writeln!(out, "engine")?;
+    let lines = [
+        ("blocks decoded", e.blocks_decoded),
+        ("instructions decoded", e.instructions_decoded),
+        ("blocks compiled", e.blocks_compiled),
+        ("pages of code invalidated", e.pages_invalidated),
+        ("code caches emptied", e.resets),
+        ("entries of compiled code", e.entries),
+        ("jump cache misses", e.jump_misses),
+        ("soft TLB misses", e.tlb_misses),
+    ];
+    for (what, n) in lines {
+        writeln!(out, "  {what:<32}  {:>10}", grouped(n))?;
+    }
+    let what = "host seconds for translation";
+    writeln!(out, "  {what:<32}  {:>10.3}", e.translation_seconds)
 }
 
 fn checks(out: &mut String, r: &Report) -> Result {

@@ -32,6 +32,8 @@ pub struct MachineConfig {
     pub on_reboot: OnReboot,
     /// Which tiers of the CPU run. The guest sees no difference.
     pub engine: Engine,
+    /// Note where each so many instructions of a vCPU are executed, and count what the engine does; 0 for not.
+    pub sample_every: u64,
 }
 
 impl Default for MachineConfig {
@@ -49,6 +51,7 @@ impl Default for MachineConfig {
             max_instructions: None,
             on_reboot: OnReboot::End,
             engine: Engine::default(),
+            sample_every: 0,
         }
     }
 }

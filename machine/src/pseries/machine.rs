@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use viommu_cpu::engine::Shared;
+use viommu_cpu::engine::{EngineStats, Shared};
 use viommu_cpu::ppc64::{Cpu, Exit};
 use viommu_devices::spapr::nvram::Nvram;
 use viommu_devices::spapr::vty::{INPUT_CAP, VTY_UNIT, Vty};
@@ -71,7 +71,11 @@ impl Machine {
         };
         let mut shared = Shared::new(&platform.ram);
         shared.code.set_engine(config.engine);
-        let cpus = (0..config.cpus).map(Cpu::new).collect();
+        let mut cpus: Vec<Cpu> = (0..config.cpus).map(Cpu::new).collect();
+        if config.sample_every != 0 {
+            cpus.iter_mut().for_each(|c| c.sample_every(config.sample_every));
+            shared.code.measure();
+        }
         let mut machine = Machine {
             config,
             cpus,
@@ -99,6 +103,11 @@ impl Machine {
     /// The device tree that the guest got.
     pub fn dtb(&self) -> &[u8] {
         &self.dtb
+    }
+
+    /// What the CPUs' engine did.
+    pub fn engine_stats(&self) -> EngineStats {
+        self.shared.stats()
     }
 
     /// Everything but the vCPUs.
