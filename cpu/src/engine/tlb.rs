@@ -2,12 +2,14 @@
 
 use std::collections::VecDeque;
 
+use rustc_hash::FxHashSet;
+
 use crate::ram::{HostPage, PAGE};
 
 /// Entries of each table; a power of two.
 pub const ENTRIES: usize = 1024;
-const JUMP_PAGES: usize = 1024;
-const JUMP_SLOTS: usize = 64;
+/// Entries of the jump cache; a power of two.
+const JUMPS: usize = 1 << 16;
 
 /// Contexts are numbered below this; the number fits the low 12 bits of a tag.
 pub const MAX_CONTEXTS: u64 = 4095;
@@ -58,6 +60,8 @@ pub struct Tlb {
     /// For stores.
     pub write: [Entry; ENTRIES],
     jumps: Box<[Jump]>,
+    /// Pages of which there may be entries in `jumps`.
+    jump_pages: FxHashSet<u64>,
     /// Address of the first element of `jumps`, for compiled code.
     pub(crate) jumps_at: usize,
     epoch: u32,
@@ -67,12 +71,13 @@ pub struct Tlb {
 
 impl Default for Tlb {
     fn default() -> Self {
-        let jumps = vec![NO_JUMP; JUMP_PAGES * JUMP_SLOTS].into_boxed_slice();
+        let jumps = vec![NO_JUMP; JUMPS].into_boxed_slice();
         Tlb {
             read: [EMPTY; ENTRIES],
             write: [EMPTY; ENTRIES],
             jumps_at: jumps.as_ptr() as usize,
             jumps,
+            jump_pages: FxHashSet::default(),
             epoch: 0,
             seen_shootdowns: 0,
             seen_code_pages: 0,
@@ -85,11 +90,10 @@ fn index(ea: u64) -> usize {
     (ea >> 12) as usize & (ENTRIES - 1)
 }
 
+/// Blocks within 256 KiB do not meet; compiled code computes the same.
 #[inline(always)]
 fn jump_index(pc: u64) -> usize {
-    let page = (pc >> 12) ^ (pc >> 22);
-    let slot = (pc >> 2) ^ (pc >> 8);
-    (page as usize & (JUMP_PAGES - 1)) * JUMP_SLOTS + (slot as usize & (JUMP_SLOTS - 1))
+    (pc >> 2 ^ pc >> 18) as usize & (JUMPS - 1)
 }
 
 impl Tlb {
@@ -130,28 +134,34 @@ impl Tlb {
     /// The jump cache's entry for `pc`.
     #[inline(always)]
     pub fn jump(&self, pc: u64) -> &Jump {
-        &self.jumps[jump_index(pc) & (JUMP_PAGES * JUMP_SLOTS - 1)]
+        &self.jumps[jump_index(pc)]
     }
 
     /// Forgets all blocks if their numbers are from another epoch of the code cache than `epoch`.
     #[inline(always)]
     pub fn enter_epoch(&mut self, epoch: u32) {
         if self.epoch != epoch {
-            self.jumps.fill(NO_JUMP);
+            self.forget_jumps();
             self.epoch = epoch;
         }
     }
 
     /// Remembers a block.
     pub fn set_jump(&mut self, jump: Jump) {
+        self.jump_pages.insert(jump.pc & !(PAGE - 1));
         self.jumps[jump_index(jump.pc)] = jump;
+    }
+
+    fn forget_jumps(&mut self) {
+        self.jumps.fill(NO_JUMP);
+        self.jump_pages.clear();
     }
 
     /// Forgets everything.
     pub fn clear(&mut self) {
         self.read.fill(EMPTY);
         self.write.fill(EMPTY);
-        self.jumps.fill(NO_JUMP);
+        self.forget_jumps();
     }
 
     /// Forgets all stores.
@@ -184,8 +194,14 @@ impl Tlb {
                     *e = EMPTY;
                 }
             }
-            let first = jump_index(page) / JUMP_SLOTS * JUMP_SLOTS;
-            self.jumps[first..first + JUMP_SLOTS].fill(NO_JUMP);
+            if self.jump_pages.remove(&page) {
+                for pc in (page..=page | (PAGE - 1)).step_by(4) {
+                    let jump = &mut self.jumps[jump_index(pc)];
+                    if jump.pc & !(PAGE - 1) == page {
+                        *jump = NO_JUMP;
+                    }
+                }
+            }
             page = page.wrapping_add(PAGE);
         }
     }

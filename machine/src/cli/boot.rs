@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use super::args::{BootArgs, DeviceArg, DiskArg};
 use super::session::{Outcome, Session};
 use super::{Failure, check, disk, logger, report, terminal};
-use crate::observe::profile::Symbols;
 use crate::guest::{self, catalogue};
+use crate::observe::profile::Symbols;
 use crate::pseries::{DeviceConfig, DiskConfig, DiskMode, End, Features, MachineConfig, OnReboot};
 
 /// Word of the command line that lets a named guest check its disk.

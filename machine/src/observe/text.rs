@@ -191,7 +191,10 @@ const FUNCTIONS: usize = 30;
 
 fn profile(out: &mut String, p: &Profile) -> Result {
     let (every, samples) = (grouped(p.every), grouped(p.samples));
-    writeln!(out, "\nprofile: {samples} samples, one each {every} instructions")?;
+    writeln!(
+        out,
+        "\nprofile: {samples} samples, one each {every} instructions"
+    )?;
     for f in p.functions.iter().take(FUNCTIONS) {
         let percent = 100.0 * f.samples as f64 / p.samples.max(1) as f64;
         writeln!(out, "  {percent:>6.2} %  {}", f.name)?;

@@ -73,7 +73,8 @@ impl Machine {
         shared.code.set_engine(config.engine);
         let mut cpus: Vec<Cpu> = (0..config.cpus).map(Cpu::new).collect();
         if config.sample_every != 0 {
-            cpus.iter_mut().for_each(|c| c.sample_every(config.sample_every));
+            cpus.iter_mut()
+                .for_each(|c| c.sample_every(config.sample_every));
             shared.code.measure();
         }
         let mut machine = Machine {

@@ -180,20 +180,12 @@ impl Thunks {
 fn jump(ops: &mut Asm, miss: usize) {
     dynasm!(ops
         ; .arch x64
-        ; mov rax, rbx
-        ; shr rax, 12
+        ; mov eax, ebx
+        ; shr eax, 2
         ; mov rcx, rbx
-        ; shr rcx, 22
+        ; shr rcx, 18
         ; xor eax, ecx
-        ; and eax, 1023
-        ; shl eax, 6
-        ; mov ecx, ebx
-        ; shr ecx, 2
-        ; mov edx, ebx
-        ; shr edx, 8
-        ; xor ecx, edx
-        ; and ecx, 63
-        ; or eax, ecx
+        ; movzx eax, ax
         ; lea rax, [rax + rax * 2]
         ; mov rdx, [rbp + JUMPS]
         ; lea rdx, [rdx + rax * 8]
