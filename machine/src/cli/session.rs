@@ -79,8 +79,8 @@ impl Session {
                 report.profile = Some(Profile::of(machine.cpus(), config.sample_every, symbols));
                 report.host.engine = Some(machine.engine_stats().into());
             }
-            let interrupted = INTERRUPTED.load(Ordering::Relaxed);
-            if interrupted && end == End::UserQuit {
+            let interrupted = end == End::UserQuit && INTERRUPTED.load(Ordering::Relaxed);
+            if interrupted {
                 report.end = "interrupted".into();
             }
             self.finish(&mut report);
