@@ -141,6 +141,8 @@ pub struct EngineSummary {
     pub instructions_decoded: u64,
     /// Blocks compiled.
     pub blocks_compiled: u64,
+    /// Runs of blocks that were compared on both tiers.
+    pub blocks_verified: u64,
     /// Pages of which cached code was thrown away.
     pub pages_invalidated: u64,
     /// Times that all code was thrown away because there was no room.
@@ -161,6 +163,7 @@ impl From<EngineStats> for EngineSummary {
             blocks_decoded: s.blocks_decoded,
             instructions_decoded: s.instructions_decoded,
             blocks_compiled: s.blocks_compiled,
+            blocks_verified: s.blocks_verified,
             pages_invalidated: s.pages_invalidated,
             resets: s.resets,
             entries: s.entries,
