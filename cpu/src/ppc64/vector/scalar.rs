@@ -203,7 +203,7 @@ pub(super) fn test_sqrt(b: u128, f: Format) -> u8 {
     let eb = ((b >> f.frac) as i32 & (2 * f.bias + 1)) - f.bias;
     let special = matches!(y.class, Class::Inf | Class::Nan | Class::Zero);
     let fg = matches!(y.class, Class::Inf | Class::Zero) || eb == -f.bias;
-    let fe = special || y.sign || eb <= f.frac as i32 - f.bias;
+    let fe = special || y.sign || eb <= f.frac as i32 + 1 - f.bias;
     8 | if fg { 4 } else { 0 } | if fe { 2 } else { 0 }
 }
 

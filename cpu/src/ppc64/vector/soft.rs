@@ -313,7 +313,8 @@ fn squeeze(sign: bool, exp: i32, high: u128, low: u128) -> Num {
     normal(sign, exp - n as i32, sig | u128::from(rest != 0))
 }
 
-fn wide_mul(a: u128, b: u128) -> (u128, u128) {
+/// The 256-bit product: high and low half.
+pub(super) fn wide_mul(a: u128, b: u128) -> (u128, u128) {
     let mask = u128::from(u64::MAX);
     let (ah, al, bh, bl) = (a >> 64, a & mask, b >> 64, b & mask);
     let low = al * bl;

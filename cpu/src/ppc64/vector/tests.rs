@@ -1,3 +1,4 @@
+use super::estimate::{exp2, log2};
 use super::*;
 
 struct NoMem;
@@ -89,4 +90,57 @@ fn enabled_zero_divide_keeps_the_target() {
 fn storage_forms_report_the_fault() {
     // lvx v1,0,r0
     assert!(!run(0x7c20_00ce, &[], 0).1);
+}
+
+fn estimate(f: fn(&soft::Num) -> soft::Num, x: f32) -> f32 {
+    let n = soft::Num::unpack(u128::from(x.to_bits()), soft::SINGLE);
+    f32::from_bits(soft::round(&f(&n), soft::SINGLE, soft::NEAREST, 0).bits as u32)
+}
+
+#[test]
+fn estimates_of_whole_powers_are_exact() {
+    for n in -149_i32..128 {
+        let power = (n as f64).exp2() as f32;
+        assert_eq!(estimate(exp2, n as f32), power, "2^{n}");
+        assert_eq!(estimate(log2, power), n as f32, "log2 of 2^{n}");
+    }
+}
+
+#[test]
+fn estimates_of_specials_follow_the_isa() {
+    assert_eq!(estimate(exp2, f32::INFINITY), f32::INFINITY);
+    assert_eq!(estimate(exp2, f32::NEG_INFINITY).to_bits(), 0);
+    assert_eq!(estimate(exp2, -0.0), 1.0);
+    assert_eq!(estimate(exp2, 1e30), f32::INFINITY);
+    assert_eq!(estimate(exp2, -1e30).to_bits(), 0);
+    assert_eq!(estimate(log2, -0.0), f32::NEG_INFINITY);
+    assert_eq!(estimate(log2, f32::INFINITY), f32::INFINITY);
+    assert_eq!(estimate(log2, -1.0).to_bits(), 0x7fc0_0000);
+    assert_eq!(estimate(log2, f32::NEG_INFINITY).to_bits(), 0x7fc0_0000);
+}
+
+#[test]
+fn estimates_between_are_near() {
+    // The reference is double precision, so half a unit in the last place of single precision is all that may differ.
+    for i in 1..20_000_u32 {
+        let x = f32::from_bits(i.wrapping_mul(214_013) & 0x7fff_ffff);
+        if !x.is_finite() {
+            continue;
+        }
+        if x > 0.0 {
+            let want = f64::from(x).log2();
+            let got = f64::from(estimate(log2, x));
+            assert!(
+                (got - want).abs() <= want.abs() * 6e-8,
+                "log2 {x}: {got}, {want}"
+            );
+        }
+        for x in [x, -x] {
+            let want = f64::from(x).exp2();
+            if (-126.0..128.0).contains(&f64::from(x)) {
+                let got = f64::from(estimate(exp2, x));
+                assert!((got - want).abs() <= want * 6.1e-8, "2^{x}: {got}, {want}");
+            }
+        }
+    }
 }
