@@ -2,8 +2,6 @@
 
 /// Kinds of [`Random::vector`].
 pub const KINDS: u64 = 10;
-/// The kind of decimals.
-pub const DECIMAL: u64 = 5;
 
 /// SplitMix64: the same cases for the same seed, everywhere.
 pub struct Random(pub u64);
@@ -144,31 +142,42 @@ impl Random {
         }
     }
 
-    /// A packed, zoned or national decimal, sometimes spoilt.
-    fn decimal(&mut self) -> u128 {
+    fn digits(&mut self) -> u128 {
         let digits = self.pick(&[0, 1, 2, 7, 8, 16, 17, 30, 31, 31, 31]);
         let nines = self.one_in(8);
-        let mut digit = || u128::from(if nines { 9 } else { self.below(10) });
-        let packed = (0..digits).fold(0, |v, _| v << 4 | digit());
-        let value = match self.below(8) {
-            0 => packed,
-            1 => {
-                let zone = self.pick(&[0x30, 0xf0]);
-                let plain = (0..16).fold(0, |v, i| v << 8 | packed >> (60 - 4 * i) & 15 | zone);
-                plain & !0xf0 | u128::from(self.below(16)) << 4
-            }
-            2 => {
-                let sign = self.pick(&[0x2b, 0x2d, 0x2b, 0x2d, 0x30]);
-                let plain = (0..7).fold(0, |v, i| v << 16 | packed >> (24 - 4 * i) & 15 | 0x30);
-                plain << 16 | sign
-            }
-            _ => packed << 4 | u128::from(10 + self.below(6)),
-        };
-        if self.one_in(12) {
-            value ^ 1 << self.below(128)
+        (0..digits).fold(0, |v, _| {
+            v << 4 | u128::from(if nines { 9 } else { self.below(10) })
+        })
+    }
+
+    /// A decimal that is none, now and then.
+    fn spoil(&mut self, decimal: u128) -> u128 {
+        if self.one_in(16) {
+            decimal ^ 1 << self.below(128)
         } else {
-            value
+            decimal
         }
+    }
+
+    /// A packed decimal.
+    pub fn packed(&mut self) -> u128 {
+        let value = self.digits() << 4 | u128::from(10 + self.below(6));
+        self.spoil(value)
+    }
+
+    /// A zoned decimal.
+    pub fn zoned(&mut self) -> u128 {
+        let (zone, digits) = (self.pick(&[0x30, 0xf0]), self.digits());
+        let plain = (0..16).fold(0, |v, i| v << 8 | digits >> (60 - 4 * i) & 15 | zone);
+        let value = plain & !0xf0 | u128::from(self.below(16)) << 4;
+        self.spoil(value)
+    }
+
+    /// A national decimal.
+    pub fn national(&mut self) -> u128 {
+        let (digits, sign) = (self.digits(), self.pick(&[0x2b, 0x2d]));
+        let plain = (0..7).fold(0, |v, i| v << 16 | digits >> (24 - 4 * i) & 15 | 0x30);
+        self.spoil(plain << 16 | sign)
     }
 
     fn quad(&mut self) -> u128 {
@@ -197,7 +206,11 @@ impl Random {
             2 => (0..4).fold(0, |v, _| v << 32 | u128::from(self.single())),
             3 => two(self.integer(), self.integer()),
             4 => self.quad(),
-            DECIMAL => self.decimal(),
+            5 => match self.below(4) {
+                0 => self.zoned(),
+                1 => self.national(),
+                _ => self.packed(),
+            },
             8 => two(self.special(), self.special()),
             9 => (0..4).fold(0, |v, _| v << 32 | u128::from(self.special_single())),
             6 => (0..4).fold(0, |v, _| v << 32 | u128::from(self.integer() as u32)),

@@ -121,10 +121,10 @@ impl Plan {
                 let order = unit.order;
                 if !sides.contains_key(&order) {
                     let peer = Peer::start(order, &binaries[&order])?;
-                    sides.insert(order, (peer, Ours::new(order)));
+                    let ours = Ours::new(order);
+                    sides.insert(order, Sides { peer, ours });
                 }
-                let (peer, ours) = sides.get_mut(&order).expect("just made");
-                let outcome = self.unit(unit, peer, ours)?;
+                let outcome = self.unit(unit, sides.get_mut(&order).expect("just made"))?;
                 merge(&mut outcomes.lock().expect("no panic in a worker"), outcome);
             }
             Ok(())
@@ -143,20 +143,15 @@ impl Plan {
             .collect())
     }
 
-    fn unit(&self, unit: &Unit, peer: &mut Peer, ours: &mut Ours) -> Result<Outcome> {
-        let order = unit.order;
-        let form = unit.form.map(|i| self.forms[i]);
-        let form = match form {
-            Some(form) => Some((unit.form.unwrap_or(0), fix_reserved(form, peer)?)),
-            None => None,
+    fn unit(&self, unit: &Unit, sides: &mut Sides) -> Result<Outcome> {
+        let what = match unit.form {
+            Some(row) => What::Form(row, fix_reserved(self.forms[row], &mut sides.peer)?),
+            None => What::Sequence(sequence::forms(
+                &self.runnable(unit.order, &mut sides.peer)?,
+            )),
         };
-        let in_sequence = match form {
-            None => sequence::forms(&self.runnable(order, peer)?),
-            Some(_) => Vec::new(),
-        };
-        let name = form.map_or("sequence", |(_, f)| f.mnemonic).to_string();
         let mut outcome = Outcome {
-            name,
+            name: what.name().to_string(),
             ..Outcome::default()
         };
         let numbers: Vec<u64> = unit.cases.clone().collect();
@@ -164,54 +159,49 @@ impl Plan {
             let batch: Vec<Record> = numbers
                 .iter()
                 .enumerate()
-                .map(|(slot, &n)| match form {
-                    Some((row, form)) => {
-                        let purpose = format!("{} {row} {}", order.name(), form.mnemonic);
-                        cases::case(&form, order, slot, &mut Random::of(self.seed, &purpose, n))
-                    }
-                    None => {
-                        let mut random = Random::of(self.seed, order.name(), n);
-                        sequence::case(&in_sequence, order, &mut random)
-                    }
-                })
+                .map(|(slot, &n)| self.case(&what, unit.order, slot, n))
                 .collect();
-            let (theirs, ours) = peer.run(&batch, || ours.run(&batch))?;
-            for (i, (ours, mut theirs)) in ours.into_iter().zip(theirs).enumerate() {
-                let before = &batch[i];
+            for (i, (ours, mut theirs)) in sides.run(&batch)?.into_iter().enumerate() {
                 outcome.cases += 1;
-                match form {
-                    Some((_, form)) => {
-                        let case = Case {
-                            mnemonic: form.mnemonic,
-                            word: before.code[cases::place(&form)],
-                            before,
-                        };
-                        for entry in differences::excuse(&case, &ours, &mut theirs) {
-                            *outcome.excused.entry(entry).or_default() += 1;
-                        }
-                    }
-                    None => {
-                        let mask = sequence::STATUS;
-                        theirs.fpscr = theirs.fpscr & !mask | ours.fpscr & mask;
-                    }
+                for entry in what.excuse(&batch[i], &ours, &mut theirs) {
+                    *outcome.excused.entry(entry).or_default() += 1;
                 }
                 let text = ours.differences(&theirs);
-                if !text.is_empty() {
-                    outcome.failed += 1;
-                    if outcome.example.is_empty() {
-                        let repeat = format!(
-                            "    repeat with: ORACLE_SEED={} ORACLE_ORDER={} ORACLE_FORM={} ORACLE_CASE={} tests/run oracle\n",
-                            self.seed,
-                            order.name(),
-                            outcome.name,
-                            numbers[i]
-                        );
-                        outcome.example = format!("{}{text}{repeat}", input(before));
-                    }
+                if text.is_empty() {
+                    continue;
+                }
+                outcome.failed += 1;
+                if outcome.example.is_empty() {
+                    let repeat = format!(
+                        "ORACLE_SEED={} ORACLE_ORDER={} ORACLE_FORM={} ORACLE_CASE={} tests/run oracle",
+                        self.seed,
+                        unit.order.name(),
+                        outcome.name,
+                        numbers[i]
+                    );
+                    let first = what.first(&batch[i], sides)?;
+                    outcome.example = format!(
+                        "{}{text}{first}    repeat with: {repeat}\n",
+                        input(&batch[i])
+                    );
                 }
             }
         }
         Ok(outcome)
+    }
+
+    fn case(&self, what: &What, order: Order, slot: usize, number: u64) -> Record {
+        match what {
+            What::Form(row, form) => {
+                let purpose = format!("{} {row} {}", order.name(), form.mnemonic);
+                let mut random = Random::of(self.seed, &purpose, number);
+                cases::case(form, order, slot, &mut random)
+            }
+            What::Sequence(forms) => {
+                let mut random = Random::of(self.seed, order.name(), number);
+                sequence::case(forms, order, &mut random)
+            }
+        }
     }
 
     /// The forms of a byte order, with QEMU's reserved bits fixed.
@@ -221,6 +211,83 @@ impl Plan {
             .filter(|f| order == Order::Big || !operands::big_only(f.mnemonic))
             .map(|f| fix_reserved(*f, peer))
             .collect()
+    }
+}
+
+/// The two that run a batch.
+struct Sides {
+    peer: Peer,
+    ours: Ours,
+}
+
+impl Sides {
+    fn run(&mut self, batch: &[Record]) -> Result<Vec<(Record, Record)>> {
+        let (theirs, ours) = self.peer.run(batch, || self.ours.run(batch))?;
+        Ok(ours.into_iter().zip(theirs).collect())
+    }
+}
+
+/// What the cases of a unit are.
+enum What {
+    /// A row of the forms.
+    Form(usize, Form),
+    /// Sequences of these.
+    Sequence(Vec<Form>),
+}
+
+impl What {
+    fn name(&self) -> &'static str {
+        match self {
+            What::Form(_, form) => form.mnemonic,
+            What::Sequence(_) => "sequence",
+        }
+    }
+
+    /// Makes what is excused equal; the entries of [`DIFFERENCES`] that this took.
+    fn excuse(&self, before: &Record, ours: &Record, theirs: &mut Record) -> Vec<usize> {
+        match self {
+            What::Form(_, form) => {
+                let case = Case {
+                    mnemonic: form.mnemonic,
+                    word: before.code[cases::place(form)],
+                    before,
+                };
+                differences::excuse(&case, ours, theirs)
+            }
+            What::Sequence(_) => {
+                let mask = sequence::STATUS;
+                theirs.fpscr = theirs.fpscr & !mask | ours.fpscr & mask;
+                Vec::new()
+            }
+        }
+    }
+
+    /// Of a sequence that differs, the shortest beginning that does.
+    fn first(&self, case: &Record, sides: &mut Sides) -> Result<String> {
+        if matches!(self, What::Form(..)) {
+            return Ok(String::new());
+        }
+        let length = case.code.iter().take_while(|w| **w != 0).count();
+        let beginnings: Vec<Record> = (1..=length)
+            .map(|n| {
+                let mut beginning = case.clone();
+                beginning.code[n..].fill(0);
+                beginning
+            })
+            .collect();
+        for (i, (ours, mut theirs)) in sides.run(&beginnings)?.into_iter().enumerate() {
+            self.excuse(case, &ours, &mut theirs);
+            let text = ours.differences(&theirs);
+            if !text.is_empty() {
+                let words = i + 1;
+                let name = mnemonic(case.code[i]);
+                let (a, b) = (ours.fpscr, theirs.fpscr);
+                return Ok(format!(
+                    "    first after {words} words, {name} (fpscr {a:#x} and {b:#x}):\n{text}"
+                ));
+            }
+        }
+        Ok(String::new())
     }
 }
 
