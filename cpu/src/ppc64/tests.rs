@@ -230,3 +230,46 @@ fn an_atomic_pair_stays_in_its_block() {
         assert_eq!((cpu.pc(), cpu.dar), (0x600, ea), "{insn:#x}");
     }
 }
+
+#[test]
+fn a_quadword_conditional_store_keeps_the_order_of_its_halves() {
+    // lqarx r8,0,r4; stqcx. r10,0,r4; sc 1
+    let code = [0x7d00_2228, 0x7d40_216d, SC1];
+    for little in [false, true] {
+        let ram = GuestMemoryMmap::<()>::from_ranges(&[(GuestAddress(0), 1 << 20)]).unwrap();
+        let bytes = |v: u64| {
+            if little {
+                v.to_le_bytes()
+            } else {
+                v.to_be_bytes()
+            }
+        };
+        for (i, w) in code.iter().enumerate() {
+            let w: u32 = if little { w.swap_bytes() } else { *w };
+            let at = GuestAddress(0x1000 + 4 * i as u64);
+            ram.write_slice(&w.to_be_bytes(), at).unwrap();
+        }
+        let (high, low) = if little {
+            (0x2008, 0x2000)
+        } else {
+            (0x2000, 0x2008)
+        };
+        ram.write_slice(&bytes(0x1122), GuestAddress(high)).unwrap();
+        ram.write_slice(&bytes(0x3344), GuestAddress(low)).unwrap();
+        let (mut cpu, mut shared) = (Cpu::new(0), Shared::new(&ram));
+        cpu.set_msr(cpu.msr() | if little { MSR_LE } else { 0 });
+        cpu.set_pc(0x1000);
+        (4..12)
+            .zip([0x2000, 0, 0, 0, 0, 0, 5, 6])
+            .for_each(|(n, v)| cpu.set_gpr(n, v));
+        let run = cpu.run(&mut shared, &mut NoBus, 0, 10);
+        assert_eq!(run.exit, Exit::Hypercall);
+        assert_eq!((cpu.gpr(8), cpu.gpr(9)), (0x1122, 0x3344));
+        assert_eq!(cpu.cr() >> 28, 2);
+        let mut got = [0; 8];
+        ram.read_slice(&mut got, GuestAddress(high)).unwrap();
+        assert_eq!(got, bytes(5));
+        ram.read_slice(&mut got, GuestAddress(low)).unwrap();
+        assert_eq!(got, bytes(6));
+    }
+}
