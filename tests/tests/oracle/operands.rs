@@ -252,36 +252,41 @@ pub fn defined_state(form: &Form, word: u32, r: &mut Record, random: &mut Random
             r.fpscr &= !0x4000_0060;
             negated(name, r);
         }
-        // Decimals, mostly.
-        name if name.starts_with("bcd") && !random.one_in(8) => {
-            for field in [word >> 16, word >> 11] {
-                r.vsr[32 + (field & 31) as usize] = match name {
-                    "bcdcfz." => random.zoned(),
-                    "bcdcfn." => random.national(),
-                    _ => random.packed(),
-                };
-            }
-            if name == "bcdcfsq." {
-                r.vsr[32 + (word >> 11 & 31) as usize] >>= random.below(80);
-            }
-            // Counts of digits.
-            if matches!(
-                name,
-                "bcds." | "bcdus." | "bcdsr." | "bcdtrunc." | "bcdutrunc."
-            ) {
-                let signed = !name.contains("trunc");
-                let count = random.below(73) as i64 - if signed { 36 } else { 0 };
-                let count = count as u128;
-                let keep = !(0xff_u128 << 64) & !(0xffff << 64);
-                let a = 32 + (word >> 16 & 31) as usize;
-                let bits = if signed { 0xff } else { 0xffff };
-                if a != 32 + (word >> 11 & 31) as usize {
-                    r.vsr[a] = r.vsr[a] & keep | (count & bits) << 64;
-                }
-            }
-        }
+        name if name.starts_with("bcd") => decimals(name, word, r, random),
         // QEMU divides, and reports what a division reports. VE alone stays enabled.
         name if ESTIMATES.contains(&name) => r.fpscr &= !0x4000_0078,
         _ => {}
+    }
+}
+
+/// Decimals, mostly, and counts of their digits.
+fn decimals(mnemonic: &str, word: u32, r: &mut Record, random: &mut Random) {
+    let [a, b] = [16, 11].map(|shift| 32 + (word >> shift & 31) as usize);
+    if !random.one_in(8) {
+        for at in [a, b] {
+            r.vsr[at] = match mnemonic {
+                "bcdcfz." => random.zoned(),
+                "bcdcfn." => random.national(),
+                "bcdcfsq." => random.packed() >> random.below(80),
+                // 32 digits and no sign.
+                "bcdus." | "bcdutrunc." => {
+                    random.packed() >> 4 | u128::from(random.below(10)) << 124
+                }
+                _ => random.packed(),
+            };
+        }
+        let (bits, count) = match mnemonic {
+            "bcds." | "bcdus." | "bcdsr." => (0xff, random.below(73) as i64 - 36),
+            "bcdtrunc." | "bcdutrunc." => (0xffff, random.below(40) as i64),
+            _ => return,
+        };
+        if a != b {
+            let (mask, count) = (bits << 64, count as u128 & bits);
+            r.vsr[a] = r.vsr[a] & !mask | count << 64;
+        }
+    }
+    // QEMU adds 1 to the length, in 16 bits.
+    if mnemonic == "bcdtrunc." && r.vsr[a] >> 64 & 0xffff == 0xffff {
+        r.vsr[a] ^= 1 << 64;
     }
 }

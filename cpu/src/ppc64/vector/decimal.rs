@@ -1,8 +1,8 @@
 //! Decimal integers: packed, zoned and national. Power ISA 3.0B Book I §6.17.
 //!
 //! A packed decimal is 31 digits of four bits and a sign code in the last four. Every instruction reports in CR field 6: LT, GT or EQ for
-//! the value, with SO for a result that does not fit; SO alone for an operand that is not a decimal, where the ISA leaves the target
-//! undefined.
+//! the value (of the sum, and else of the operand), with SO for a result that does not fit; SO alone for an operand that is not a
+//! decimal, where the ISA leaves the target undefined.
 use super::fields::{build, el};
 use super::{Facility, Run, VecCtx, VecOp};
 use std::cmp::Ordering;
@@ -250,14 +250,13 @@ fn count(c: &VecCtx) -> i32 {
 }
 
 fn shift_signed(c: &mut VecCtx, round: bool) -> Run {
-    let (n, ps) = (count(c), ps(c));
+    let (n, ps) = (count(c).clamp(-31, 31), ps(c));
     let r = Packed::read(c.vrb()).map(|p| {
         let (mut digits, lost) = shift(p.digits, n, DIGITS);
         if round && n < 0 && shift(p.digits, n + 1, DIGITS).0 & 15 >= 5 {
             digits = Packed::of(Packed { digits, ..p }.magnitude() + 1, false).digits;
         }
-        let p = Packed { digits, ..p };
-        (p.write(ps), p.code(), lost)
+        (Packed { digits, ..p }.write(ps), p.code(), lost)
     });
     finish(c, r)
 }
@@ -266,7 +265,7 @@ fn shift_unsigned(c: &mut VecCtx) -> Run {
     let (b, n) = (c.vrb(), count(c));
     let r = all_digits(b).then(|| {
         let (v, lost) = shift(b, n, 32);
-        (v, sign_code(v == 0, false), lost)
+        (v, sign_code(b == 0, false), lost)
     });
     finish(c, r)
 }
@@ -282,8 +281,7 @@ fn truncate_signed(c: &mut VecCtx) -> Run {
     let ps = ps(c);
     let r = Packed::read(c.vrb()).map(|p| {
         let (digits, lost) = kept(p.digits, c);
-        let p = Packed { digits, ..p };
-        (p.write(ps), p.code(), lost)
+        (Packed { digits, ..p }.write(ps), p.code(), lost)
     });
     finish(c, r)
 }
@@ -292,7 +290,7 @@ fn truncate_unsigned(c: &mut VecCtx) -> Run {
     let b = c.vrb();
     let r = all_digits(b).then(|| {
         let (v, lost) = kept(b, c);
-        (v, sign_code(v == 0, false), lost)
+        (v, sign_code(b == 0, false), lost)
     });
     finish(c, r)
 }

@@ -1,6 +1,6 @@
 //! Quad-precision instructions on VSRs 32 to 63. Power ISA 3.0B Book I §7.6.
 use super::convert::{integral, to_int};
-use super::fpscr::{UE, UX, XX};
+use super::fpscr::XX;
 use super::scalar::{Arith, arith, class_code};
 use super::soft::{self, AWAY, DOUBLE, Format, Num, ODD, Out, QUAD, TO_ZERO};
 use super::vsx_float::in_class;
@@ -188,16 +188,14 @@ pub(super) const OPS: &[VecOp] = &[
         |c| {
             let b = c.vrb();
             let n = Num::unpack(b, QUAD);
-            let mut out = if n.is_nan() {
+            let out = if n.is_nan() {
                 // A NaN keeps its whole payload.
                 arith(Arith::Round, QUAD, QUAD, [0, b, 0], 0, 0)
             } else {
-                // Underflow is not among the exceptions of this instruction, enabled or not.
-                let mut out = soft::round(&n, EXTENDED, rmc(c), c.fpscr() & !UE);
+                let mut out = soft::round(&n, EXTENDED, rmc(c), c.fpscr());
                 out.bits <<= 49;
                 out
             };
-            out.flags &= !UX;
             finish_quad(c, &out)
         },
     ),

@@ -2,8 +2,9 @@
 use super::convert::{integral, to_int};
 use super::estimate::{exp2, log2};
 use super::fields::{build, cmp, el, va, vc, vx, vxs};
+use super::fpscr::UX;
 use super::scalar::{Arith, arith};
-use super::soft::{self, DOWN, NEAREST, Num, SINGLE, TO_ZERO, UP};
+use super::soft::{self, DOWN, NEAREST, Num, Out, SINGLE, TO_ZERO, UP};
 use super::{Run, VecCtx, VecOp};
 use std::cmp::Ordering;
 
@@ -16,6 +17,15 @@ fn flush(v: u32, nj: bool) -> u32 {
     }
 }
 
+/// A result; in non-Java mode one that was too small before rounding is zero too.
+fn settle(out: &Out, nj: bool) -> u32 {
+    let v = out.bits as u32;
+    if nj && out.flags & UX != 0 {
+        return v & 0x8000_0000;
+    }
+    flush(v, nj)
+}
+
 fn nj(c: &VecCtx) -> bool {
     c.vec.vscr & 0x1_0000 != 0
 }
@@ -26,7 +36,7 @@ fn run(c: &mut VecCtx, op: Arith) -> Run {
     c.set_vrt(build(|i| {
         let x = [a, b, m].map(|v| u128::from(flush(el(v, i), nj)));
         let out = arith(op, SINGLE, SINGLE, x, NEAREST, 0);
-        flush(out.bits as u32, nj)
+        settle(&out, nj)
     }))
 }
 
@@ -126,7 +136,7 @@ fn estimate(c: &mut VecCtx, f: fn(&Num) -> Num) -> Run {
     c.set_vrt(build(|i| {
         let n = unpack(flush(el(b, i), nj));
         let r = if n.is_nan() { n.quiet() } else { f(&n) };
-        flush(soft::round(&r, SINGLE, NEAREST, 0).bits as u32, nj)
+        settle(&soft::round(&r, SINGLE, NEAREST, 0), nj)
     }))
 }
 
