@@ -95,7 +95,8 @@ forms! {
         Subfze "subfze" xo9(200); Addze "addze" xo9(202); Subfme "subfme" xo9(232); Addme "addme" xo9(234); Mulld "mulld" xo9(233);
         Mullw "mullw" xo9(235); Add "add" xo9(266); Divdeu "divdeu" xo9(393); Divweu "divweu" xo9(395); Divde "divde" xo9(425);
         Divwe "divwe" xo9(427); Divdu "divdu" xo9(457); Divwu "divwu" xo9(459); Divd "divd" xo9(489); Divw "divw" xo9(491);
-        Addex "addex" z23(170); Modud "modud" x(31, 265); Moduw "moduw" x(31, 267); Modsd "modsd" x(31, 777); Modsw "modsw" x(31, 779);
+        Addex "addex" z23(170); Addg6s "addg6s" xo9(74); Cdtbcd "cdtbcd" x(31, 282); Cbcdtd "cbcdtd" x(31, 314);
+        Modud "modud" x(31, 265); Moduw "moduw" x(31, 267); Modsd "modsd" x(31, 777); Modsw "modsw" x(31, 779);
         Mfcr "mfcr" x(31, 19); Mtcrf "mtcrf" x(31, 144); Mcrxrx "mcrxrx" x(31, 576); Isel "isel" a5(31, 15);
         Slw "slw" x(31, 24); Cntlzw "cntlzw" x(31, 26); Sld "sld" x(31, 27); And "and" x(31, 28); Cntlzd "cntlzd" x(31, 58);
         Andc "andc" x(31, 60); Popcntb "popcntb" x(31, 122); Nor "nor" x(31, 124); Prtyw "prtyw" x(31, 154); Prtyd "prtyd" x(31, 186);

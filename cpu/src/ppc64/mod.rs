@@ -9,6 +9,7 @@ pub mod vector;
 
 mod atomics;
 mod call;
+mod declets;
 mod decode;
 mod mmu;
 mod spr;

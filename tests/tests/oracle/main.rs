@@ -82,6 +82,18 @@ fn chosen() -> Choice {
 }
 
 #[test]
+fn the_document_names_every_difference() {
+    let document = include_str!("../../../docs/cpu-differences.md");
+    for entry in DIFFERENCES {
+        assert!(
+            document.contains(entry.why),
+            "not in docs/cpu-differences.md: {}",
+            entry.why
+        );
+    }
+}
+
+#[test]
 fn the_cpu_does_what_qemu_does() {
     let choice = chosen();
     let plan = Plan::new(

@@ -202,23 +202,12 @@ pub const ESTIMATES: &[&str] = &[
     "xvrsqrtesp",
 ];
 
-/// Forms with a result of less than double precision of which QEMU gets enabled overflow and underflow wrong.
-fn adjusts_wrongly(mnemonic: &str) -> bool {
-    matches!(mnemonic, "frsp" | "xscvdphp" | "xscvdpsp")
-        || mnemonic.starts_with("xs") && mnemonic.ends_with("sp") && !ESTIMATES.contains(&mnemonic)
-}
-
-/// QEMU negates before it rounds, so directed rounding goes the wrong way.
-fn negated(mnemonic: &str, r: &mut Record) {
-    if negates(mnemonic) {
-        r.fpscr &= !2;
-    }
-}
-
 /// Takes values for which the result is undefined, or which QEMU gets wrong as a whole, out of the registers.
 pub fn defined_state(form: &Form, word: u32, r: &mut Record, random: &mut Random) {
     let (rt, ra) = ((word >> 21 & 31) as usize, (word >> 16 & 31) as usize);
     match form.mnemonic {
+        // Digits.
+        "cbcdtd" => r.gpr[rt] = random.packed() as u64 >> 4,
         // Reserved bits of XER.
         "mtspr" if ra == 1 => r.gpr[rt] &= 0xe00c_007f,
         // Reserved bits of VSCR.
@@ -234,10 +223,11 @@ pub fn defined_state(form: &Form, word: u32, r: &mut Record, random: &mut Random
         // The register count may not reach the registers of the address.
         "lswx" => r.xer = r.xer & !0x7f | random.below(4 * (32 - rt as u64) + 1),
         "stswx" => r.xer = r.xer & !0x7f | random.below(128),
-        name if negates(name) => negated(name, r),
+        // QEMU negates before it rounds, so directed rounding goes the wrong way.
+        name if negates(name) => r.fpscr &= !2,
         // QEMU takes the number of the rounding mode for one of its own, which 1 and 3 are not.
         "xsrqpi" if word & 0x1_0600 == 0x600 => r.fpscr &= !1,
-        // QEMU reports an underflow that these do not have: of denormalised operands, of numbers that are tiny in extended format.
+        // QEMU reports an underflow that these do not have.
         "xsmaxdp" | "xsmindp" | "xvmaxdp" | "xvmindp" | "xvmaxsp" | "xvminsp" => {
             r.fpscr &= !0x4000_0020;
         }
@@ -248,9 +238,9 @@ pub fn defined_state(form: &Form, word: u32, r: &mut Record, random: &mut Random
             }
         }
         // QEMU adjusts the exponent in a format in which it does not fit.
-        name if adjusts_wrongly(name) => {
+        "frsp" | "xscvdphp" | "xscvdpsp" | "xsrsp" | "xsaddsp" | "xssubsp" | "xsmulsp"
+        | "xsdivsp" | "xssqrtsp" => {
             r.fpscr &= !0x4000_0060;
-            negated(name, r);
         }
         name if name.starts_with("bcd") => decimals(name, word, r, random),
         // QEMU divides, and reports what a division reports. VE alone stays enabled.
