@@ -9,11 +9,11 @@ fn digits(declet: u64) -> u64 {
     let (a, b, c) = match (v, w, x, s, t) {
         (0, ..) => (small(p, q, r), small(s, t, u), small(w, x, y)),
         (_, 0, 0, ..) => (small(p, q, r), small(s, t, u), large(y)),
-        (_, 0, _, ..) => (small(p, q, r), large(u), small(s, t, y)),
+        (_, 0, ..) => (small(p, q, r), large(u), small(s, t, y)),
         (_, _, 0, ..) => (large(r), small(s, t, u), small(p, q, y)),
         (.., 0, 0) => (large(r), large(u), small(p, q, y)),
         (.., 0, _) => (large(r), small(p, q, u), large(y)),
-        (.., _, 0) => (small(p, q, r), large(u), large(y)),
+        (.., 0) => (small(p, q, r), large(u), large(y)),
         _ => (large(r), large(u), large(y)),
     };
     a << 8 | b << 4 | c

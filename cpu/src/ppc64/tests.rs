@@ -279,7 +279,7 @@ fn declets_are_the_digits_they_came_from() {
     // cbcdtd r5,r4; cdtbcd r6,r5; sc 1
     let (mut cpu, mut shared) = machine(&[0x7c85_0274, 0x7ca6_0234, SC1]);
     for n in 0..1000_u64 {
-        let three = n / 100 << 8 | n / 10 % 10 << 4 | n % 10;
+        let three = (n / 100) << 8 | (n / 10 % 10) << 4 | (n % 10);
         let digits = three << 44 | 0x123 << 32 | three << 12 | 0x999;
         cpu.set_pc(0x1000);
         cpu.set_gpr(4, digits);

@@ -113,6 +113,7 @@ pub fn case(form: &Form, order: Order, slot: usize, random: &mut Random) -> Reco
         _ => {}
     }
     operands::defined(form, &mut word, random);
+    operands::notable(form, word, &mut r, random);
     operands::defined_state(form, word, &mut r, random);
     let mut code = Vec::with_capacity(CODE);
     if let Some(load) = reserving(form.mnemonic) {

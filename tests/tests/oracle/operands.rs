@@ -48,7 +48,7 @@ pub fn memory(form: &Form, word: &mut u32, order: Order, random: &mut Random) ->
     }
     if is_atomic(form.mnemonic) {
         // In the middle of an aligned block, so that the neighbours are in it too.
-        offset = offset & !31 | 8 | random.below(2) as i64 * 8;
+        offset = (offset & !31) + 8 + 8 * random.below(2) as i64;
         let codes = if form.mnemonic.starts_with('l') {
             LOAD_FUNCTIONS
         } else {
@@ -160,10 +160,10 @@ pub fn defined(form: &Form, word: &mut u32, random: &mut Random) {
             || name.starts_with("vinsert") =>
         {
             let last = 16 - element(name);
-            *word = *word & !0x001f_0000 | random.below(u64::from(last) + 1) as u32 * 0x1_0000;
+            *word = *word & !0x001f_0000 | (random.below(u64::from(last) + 1) as u32) << 16;
         }
         "xxextractuw" | "xxinsertw" => {
-            *word = *word & !0x001f_0000 | random.below(13) as u32 * 0x1_0000;
+            *word = *word & !0x001f_0000 | (random.below(13) as u32) << 16;
         }
         // The last bit is reserved.
         "addex" => *word &= !1,
@@ -246,6 +246,55 @@ pub fn defined_state(form: &Form, word: u32, r: &mut Record, random: &mut Random
         // QEMU divides, and reports what a division reports. VE alone stays enabled.
         name if ESTIMATES.contains(&name) => r.fpscr &= !0x4000_0078,
         _ => {}
+    }
+}
+
+/// Rare operands that matter, now and then.
+pub fn notable(form: &Form, word: u32, r: &mut Record, random: &mut Random) {
+    let field = |shift: u32| (word >> shift & 31) as usize;
+    let name = form.mnemonic;
+    if is_atomic(name) && random.one_in(2) {
+        // One of the neighbours is equal.
+        let (at, size) = (
+            (r.gpr[BASE] - WINDOW) as usize,
+            if name.contains('w') { 4 } else { 8 },
+        );
+        let neighbour = if random.one_in(2) {
+            at + size
+        } else {
+            at - size
+        };
+        r.mem.copy_within(at..at + size, neighbour);
+    }
+    if matches!(name, "xscvsxdsp" | "xscvuxdsp") && random.one_in(8) {
+        let at = field(11) | ((word >> 1 & 1) << 5) as usize;
+        r.vsr[at] = u128::from(random.above_half()) << 64;
+    }
+    let fused = ["madd", "msub"].iter().any(|f| name.contains(f)) && form.value >> 26 >= 59;
+    let extreme =
+        name.starts_with("xsm") && (name[3..].starts_with("ax") || name[3..].starts_with("in"));
+    if !(fused || extreme) || !random.one_in(32) {
+        return;
+    }
+    // Infinity, zero and a signalling NaN for the three operands; zeros with any signs.
+    let single = 0x0000_0001_0000_0001_u64;
+    let mut values: [u64; 3] = if extreme {
+        [0, 1 << 63, random.pick(&[0, 1 << 63])]
+    } else if name.starts_with("xv") && name.ends_with("sp") {
+        [0x7f80_0000 * single, 0, 0x7f80_0001 * single]
+    } else {
+        [0x7ff0_0000_0000_0000, 0, 0x7ff0_0000_0000_0001]
+    };
+    values.rotate_left(random.below(3) as usize);
+    let c = if form.value >> 26 == 60 {
+        field(21)
+    } else {
+        field(6)
+    };
+    for (at, v) in [field(16), field(11), c].into_iter().zip(values) {
+        for half in [0, 32] {
+            r.vsr[at + half] = u128::from(v) << 64 | u128::from(v);
+        }
     }
 }
 

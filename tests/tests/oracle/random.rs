@@ -37,9 +37,16 @@ impl Random {
         of[self.below(of.len() as u64) as usize]
     }
 
+    /// An integer above a single by half of the single's last place, and a little more.
+    pub fn above_half(&mut self) -> u64 {
+        let shift = 31 + self.below(9);
+        (self.next() >> 40 | 1 << 23) << shift | 1 << (shift - 1) | 1
+    }
+
     /// An integer that is often at an edge.
     pub fn integer(&mut self) -> u64 {
-        match self.below(8) {
+        match self.below(9) {
+            8 => self.above_half(),
             0 => self.pick(&[0, 1, 2, u64::MAX, u64::MAX - 1]),
             1 => self.pick(&[
                 1 << 63,

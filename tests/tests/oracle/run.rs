@@ -1,5 +1,6 @@
 //! Runs a plan of cases on all cores.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -109,8 +110,8 @@ impl Plan {
         let directory = tempfile::tempdir()?;
         let mut binaries = BTreeMap::new();
         for unit in &self.units {
-            if !binaries.contains_key(&unit.order) {
-                binaries.insert(unit.order, peer::compile(unit.order, directory.path())?);
+            if let Entry::Vacant(binary) = binaries.entry(unit.order) {
+                binary.insert(peer::compile(unit.order, directory.path())?);
             }
         }
         let next = AtomicUsize::new(0);
@@ -119,12 +120,14 @@ impl Plan {
             let mut sides = BTreeMap::new();
             while let Some(unit) = self.units.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let order = unit.order;
-                if !sides.contains_key(&order) {
-                    let peer = Peer::start(order, &binaries[&order])?;
-                    let ours = Ours::new(order);
-                    sides.insert(order, Sides { peer, ours });
-                }
-                let outcome = self.unit(unit, sides.get_mut(&order).expect("just made"))?;
+                let sides = match sides.entry(order) {
+                    Entry::Occupied(sides) => sides.into_mut(),
+                    Entry::Vacant(sides) => sides.insert(Sides {
+                        peer: Peer::start(order, &binaries[&order])?,
+                        ours: Ours::new(order),
+                    }),
+                };
+                let outcome = self.unit(unit, sides)?;
                 merge(&mut outcomes.lock().expect("no panic in a worker"), outcome);
             }
             Ok(())

@@ -122,7 +122,7 @@ fn storage(form: &Form, mut word: u32, order: Order, random: &mut Random) -> u32
     }
     if operands::is_atomic(form.mnemonic) {
         // At the base itself, which is in the middle of no block: functions without a neighbour.
-        word = word & !0xf800 | random.below(8) as u32 * 0x800;
+        word = word & !0xf800 | (random.below(8) as u32) << 11;
     }
     word
 }

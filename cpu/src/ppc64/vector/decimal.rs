@@ -59,7 +59,7 @@ impl Packed {
     fn of(mut magnitude: u128, negative: bool) -> Packed {
         let mut digits = 0;
         for i in 0..DIGITS {
-            digits |= magnitude % 10 << (4 * i);
+            digits |= (magnitude % 10) << (4 * i);
             magnitude /= 10;
         }
         Packed { digits, negative }
