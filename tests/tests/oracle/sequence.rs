@@ -12,8 +12,8 @@ const LENGTH: std::ops::RangeInclusive<u64> = 4..=32;
 const FIXED: std::ops::Range<u32> = 4..8;
 const COPY: u32 = 4;
 const SUM: u32 = 7;
-/// What may differ in FPSCR after a sequence, as `differences.rs` tells for single instructions: UX, ZX, XX, VXSNAN, FR, FI,
-/// FPRF.
+/// What may differ in FPSCR after a sequence, as `differences/list.rs` tells for single instructions: UX, ZX, XX, VXSNAN, FR,
+/// FI, FPRF.
 pub const STATUS: u64 = 0x0f07_f000;
 
 /// Forms that may be in a sequence.
