@@ -66,7 +66,7 @@ pub const DIFFERENCES: &[Difference] = &[
         status: false,
     },
     Difference {
-        forms: &["xsaddsp", "xssubsp", "xsmulsp", "xsdivsp", "xssqrtsp"],
+        forms: &["xsaddsp", "xssubsp"],
         excuse: rounded_twice,
         why: "QEMU rounds to double and then to single",
         status: false,
