@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //
-// Runs single test cases of Power instructions and tells what they did.
+// Runs test cases of Power instructions and tells what they did. The records are in the byte order it is built for.
 //
 // Standard input is a sequence of batches: a 32-bit count n (at most BATCH), then n records. Standard output is
 // the same records after their code has run. Each record has its own code slot, so that the code of a batch is written
 // before any of it runs, and the addresses are fixed, so that another CPU can be given the very same case.
 //
-// Build: powerpc64le-linux-gnu-gcc -O2 -static -no-pie -mcpu=power9 -fno-stack-protector
+// Build: powerpc64le-linux-gnu-gcc (or powerpc64-linux-gnu-gcc) -O2 -static -no-pie -mcpu=power9 -fno-stack-protector
 //        -Wl,-Ttext-segment=0x05000000 -o oracle oracle.c
 // (The text is near the code slots: a slot ends in a relative branch.)
 
@@ -21,9 +21,9 @@
 #define BASE 0x04000000UL    // the record being run, then the caller's registers
 #define WINDOW 0x04020000UL  // the memory that the code may touch
 #define SLOTS 0x04100000UL   // code slots
-#define SLOT 64
+#define SLOT 256
 #define BATCH 1024
-#define CODE 8
+#define CODE 48
 #define MEM 512
 
 struct record {
@@ -38,20 +38,27 @@ struct record {
 	uint64_t signal;      // 1344: 0 when the code ran to its end
 	uint64_t nip;         // 1352: where the signal came
 	uint32_t code[CODE];  // 1360
-	uint8_t mem[MEM];     // 1392
+	uint8_t mem[MEM];     // 1552
 };
 
 _Static_assert(offsetof(struct record, fpscr) == 1280, "fpscr");
 _Static_assert(offsetof(struct record, signal) == 1344, "signal");
-_Static_assert(sizeof(struct record) == 1904, "record");
+_Static_assert(sizeof(struct record) == 2064, "record");
 
 // r31 points at BASE while registers are moved. The caller's own registers are kept from 4096 on. VRs and FPRs that the
-// calling convention preserves are not kept: nothing here keeps a value in one.
+// calling convention preserves are not kept: nothing here keeps a value in one. The conditional store drops a reservation
+// that an earlier case has left.
+#if _CALL_ELF == 2
+#define ENTRY ".globl enter_case\n.type enter_case, @function\nenter_case:\n"
+#else
+#define ENTRY ".section \".opd\", \"aw\"\n.align 3\n.globl enter_case\nenter_case:\n" \
+	"	.quad .enter_case, .TOC.@tocbase, 0\n.previous\n.type enter_case, @function\n.enter_case:\n"
+#endif
 __asm__(
 	".machine power9\n"
-	".text\n.globl enter_case\n.type enter_case, @function\n"
-	"enter_case:\n"
+	".text\n" ENTRY
 	"	lis 4, 0x400\n"
+	"	addi 0, 4, 4288\n	stdcx. 4, 0, 0\n"
 	"	std 1, 4096(4)\n	std 2, 4104(4)\n	std 13, 4112(4)\n"
 	"	mflr 0\n	std 0, 4120(4)\n	mfcr 0\n	std 0, 4128(4)\n"
 	"	std 14, 4136(4)\n	std 15, 4144(4)\n	std 16, 4152(4)\n	std 17, 4160(4)\n"

@@ -7,10 +7,10 @@ use super::interrupts::{
 };
 use super::regs::*;
 use super::vector::{self, Facility, Trap, VecMem};
-use super::{Cpu, Exit, MAX_ILLEGAL_LOGGED, Reservation};
+use super::{Cpu, Exit, MAX_ILLEGAL_LOGGED};
 use crate::bus::Bus;
 use crate::engine::Shared;
-use crate::engine::exec::{self, Access, Fault, FrontEnd, NEXT_PC};
+use crate::engine::exec::{self, Fault, NEXT_PC};
 use crate::engine::uop::{R_CA, R_CA32, R_CR0, R_SO, Uop};
 
 const FSCR_TAR: u64 = 1 << 8;
@@ -49,7 +49,7 @@ impl VecMem for NoMemory {
 }
 
 impl Cpu {
-    fn load_guest(
+    pub(super) fn load_guest(
         &mut self,
         shared: &mut Shared,
         bus: &mut dyn Bus,
@@ -82,7 +82,7 @@ impl Cpu {
         })
     }
 
-    fn store_guest(
+    pub(super) fn store_guest(
         &mut self,
         shared: &mut Shared,
         bus: &mut dyn Bus,
@@ -119,11 +119,11 @@ impl Cpu {
         }
     }
 
-    fn g(&self, n: u32) -> u64 {
+    pub(super) fn g(&self, n: u32) -> u64 {
         self.core.regs[(n & 31) as usize]
     }
 
-    fn ea(&self, v: u64) -> u64 {
+    pub(super) fn ea(&self, v: u64) -> u64 {
         if self.msr & MSR_SF != 0 {
             v
         } else {
@@ -131,7 +131,7 @@ impl Cpu {
         }
     }
 
-    fn ea_x(&self, insn: u32) -> u64 {
+    pub(super) fn ea_x(&self, insn: u32) -> u64 {
         let ra = insn >> 16 & 31;
         let base = if ra == 0 { 0 } else { self.g(ra) };
         self.ea(base.wrapping_add(self.g(insn >> 11)))
@@ -570,6 +570,12 @@ impl Cpu {
             Kind::Stwcx => self.store_conditional(shared, bus, insn, 4)?,
             Kind::Stdcx => self.store_conditional(shared, bus, insn, 8)?,
             Kind::Stqcx => self.store_conditional(shared, bus, insn, 16)?,
+            Kind::Lwat => self.load_atomic(shared, bus, insn, 4)?,
+            Kind::Ldat => self.load_atomic(shared, bus, insn, 8)?,
+            Kind::Stwat => self.store_atomic(shared, bus, insn, 4)?,
+            Kind::Stdat => self.store_atomic(shared, bus, insn, 8)?,
+            Kind::Copy => self.copy_block(shared, insn)?,
+            Kind::Paste => self.paste_block(shared, insn)?,
             _ => return self.illegal(insn),
         }
         Ok(())
@@ -611,108 +617,6 @@ impl Cpu {
         } else {
             (self.ea_x(insn), (self.xer_rest & 0x7f) as usize)
         }
-    }
-
-    fn quad_aligned(&mut self, ea: u64) -> Result<(), Fault> {
-        if !ea.is_multiple_of(16) {
-            return Err(self.alignment(ea));
-        }
-        Ok(())
-    }
-
-    fn alignment(&mut self, ea: u64) -> Fault {
-        self.record(Interrupt {
-            vector: vectors::ALIGNMENT,
-            srr1: 0,
-            dar: Some(ea),
-            dsisr: Some(0),
-        })
-    }
-
-    fn load_quad(
-        &mut self,
-        shared: &mut Shared,
-        bus: &mut dyn Bus,
-        ea: u64,
-    ) -> Result<(u64, u64), Fault> {
-        let first = self.load_guest(shared, bus, ea, 8)?;
-        let second = self.load_guest(shared, bus, ea.wrapping_add(8), 8)?;
-        Ok(if self.msr & MSR_LE != 0 {
-            (first, second)
-        } else {
-            (second, first)
-        })
-    }
-
-    fn load_reserve(
-        &mut self,
-        shared: &mut Shared,
-        bus: &mut dyn Bus,
-        insn: u32,
-        size: u8,
-    ) -> Result<(), Fault> {
-        let ea = self.ea_x(insn);
-        if !ea.is_multiple_of(u64::from(size)) {
-            return Err(self.alignment(ea));
-        }
-        let rt = (insn >> 21 & 31) as usize;
-        let value = if size == 16 {
-            let (lo, hi) = self.load_quad(shared, bus, ea)?;
-            self.core.regs[rt & 30] = hi;
-            self.core.regs[rt | 1] = lo;
-            u128::from(hi) << 64 | u128::from(lo)
-        } else {
-            let v = self.load_guest(shared, bus, ea, size)?;
-            self.core.regs[rt] = v;
-            u128::from(v)
-        };
-        self.reservation = Some(Reservation {
-            gpa: ea,
-            size,
-            value,
-        });
-        Ok(())
-    }
-
-    fn store_conditional(
-        &mut self,
-        shared: &mut Shared,
-        bus: &mut dyn Bus,
-        insn: u32,
-        size: u8,
-    ) -> Result<(), Fault> {
-        let ea = self.ea_x(insn);
-        if !ea.is_multiple_of(u64::from(size)) {
-            return Err(self.alignment(ea));
-        }
-        self.translate(shared, ea, Access::Write)?;
-        let rt = (insn >> 21 & 31) as usize;
-        let mut done = false;
-        if let Some(r) = self.reservation.take()
-            && r.gpa == ea
-            && r.size == size
-        {
-            if size == 16 {
-                let (lo, hi) = self.load_quad(shared, bus, ea)?;
-                if u128::from(hi) << 64 | u128::from(lo) == r.value {
-                    let (hi, lo) = (self.core.regs[rt & 30], self.core.regs[rt | 1]);
-                    let (first, second) = if self.msr & MSR_LE != 0 {
-                        (lo, hi)
-                    } else {
-                        (hi, lo)
-                    };
-                    self.store_guest(shared, bus, ea, 8, first)?;
-                    self.store_guest(shared, bus, ea.wrapping_add(8), 8, second)?;
-                    done = true;
-                }
-            } else if u128::from(self.load_guest(shared, bus, ea, size)?) == r.value {
-                let v = self.core.regs[rt];
-                self.store_guest(shared, bus, ea, size, v)?;
-                done = true;
-            }
-        }
-        self.core.regs[R_CR0 as usize] = u64::from(done) << 1 | self.core.regs[R_SO as usize];
-        Ok(())
     }
 
     /// The forms that set XER.OV, and the extended divisions.

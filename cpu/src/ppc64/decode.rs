@@ -1,5 +1,6 @@
 //! From instruction words to micro-operations.
 
+use super::declets;
 use super::forms::{self, FORMS, Kind};
 use super::regs::*;
 use super::vector;
@@ -67,6 +68,9 @@ pub static PURE: &[Pure] = &[
     |a, _| u64::from(a.trailing_zeros()),
     |a, _| u64::from((a as u32).trailing_zeros()),
     |a, b| ((a as i32 as i64) << (b & 63)) as u64,
+    |a, _| declets::to_digits(a),
+    |a, _| declets::to_declets(a),
+    declets::sixes,
 ];
 
 const fn pure_of(kind: Kind) -> Option<u32> {
@@ -93,6 +97,9 @@ const fn pure_of(kind: Kind) -> Option<u32> {
         Kind::Cnttzd => 19,
         Kind::Cnttzw => 20,
         Kind::Extswsli => 21,
+        Kind::Cdtbcd => 22,
+        Kind::Cbcdtd => 23,
+        Kind::Addg6s => 24,
         _ => return None,
     })
 }
@@ -499,7 +506,12 @@ impl Emitter<'_> {
                 let p = pure_of(kind).unwrap_or(0);
                 self.push(uop(Op::Pure, rt, ra, rb, p, 0));
             }
+            Kind::Addg6s => {
+                self.push(uop(Op::Pure, rt, ra, rb, pure_of(kind).unwrap_or(0), 0));
+            }
             Kind::Cmpb
+            | Kind::Cdtbcd
+            | Kind::Cbcdtd
             | Kind::Popcntd
             | Kind::Popcntw
             | Kind::Popcntb

@@ -95,7 +95,8 @@ forms! {
         Subfze "subfze" xo9(200); Addze "addze" xo9(202); Subfme "subfme" xo9(232); Addme "addme" xo9(234); Mulld "mulld" xo9(233);
         Mullw "mullw" xo9(235); Add "add" xo9(266); Divdeu "divdeu" xo9(393); Divweu "divweu" xo9(395); Divde "divde" xo9(425);
         Divwe "divwe" xo9(427); Divdu "divdu" xo9(457); Divwu "divwu" xo9(459); Divd "divd" xo9(489); Divw "divw" xo9(491);
-        Addex "addex" z23(170); Modud "modud" x(31, 265); Moduw "moduw" x(31, 267); Modsd "modsd" x(31, 777); Modsw "modsw" x(31, 779);
+        Addex "addex" z23(170); Addg6s "addg6s" xo9(74); Cdtbcd "cdtbcd" x(31, 282); Cbcdtd "cbcdtd" x(31, 314);
+        Modud "modud" x(31, 265); Moduw "moduw" x(31, 267); Modsd "modsd" x(31, 777); Modsw "modsw" x(31, 779);
         Mfcr "mfcr" x(31, 19); Mtcrf "mtcrf" x(31, 144); Mcrxrx "mcrxrx" x(31, 576); Isel "isel" a5(31, 15);
         Slw "slw" x(31, 24); Cntlzw "cntlzw" x(31, 26); Sld "sld" x(31, 27); And "and" x(31, 28); Cntlzd "cntlzd" x(31, 58);
         Andc "andc" x(31, 60); Popcntb "popcntb" x(31, 122); Nor "nor" x(31, 124); Prtyw "prtyw" x(31, 154); Prtyd "prtyd" x(31, 186);
@@ -120,6 +121,7 @@ forms! {
         Stswx "stswx" x(31, 661); Stswi "stswi" x(31, 725); Dcbz "dcbz" x(31, 1014);
         Lbarx "lbarx" x(31, 52); Lharx "lharx" x(31, 116); Lwarx "lwarx" x(31, 20); Ldarx "ldarx" x(31, 84); Lqarx "lqarx" x(31, 276);
         Stbcx "stbcx." x(31, 694); Sthcx "sthcx." x(31, 726); Stwcx "stwcx." x(31, 150); Stdcx "stdcx." x(31, 214); Stqcx "stqcx." x(31, 182);
+        Lwat "lwat" x(31, 582); Ldat "ldat" x(31, 614); Stwat "stwat" x(31, 710); Stdat "stdat" x(31, 742);
     }
     Branch {
         B "b" d(18); Bc "bc" d(16); Bclr "bclr" x(19, 16); Bcctr "bcctr" x(19, 528); Bctar "bctar" x(19, 560);
@@ -131,7 +133,8 @@ forms! {
         Mftb "mftb" x(31, 371); Sync "sync" x(31, 598); Eieio "eieio" x(31, 854); Tlbie "tlbie" x(31, 306); Tlbiel "tlbiel" x(31, 274);
         Tlbsync "tlbsync" x(31, 566); Slbia "slbia" x(31, 498); Dcbst "dcbst" x(31, 54); Dcbf "dcbf" x(31, 86); Dcbtst "dcbtst" x(31, 246);
         Dcbt "dcbt" x(31, 278); Icbi "icbi" x(31, 982); Icbt "icbt" x(31, 22); Dss "dss" x(31, 822); Dst "dst" x(31, 342);
-        Dstst "dstst" x(31, 374); Wait "wait" x(31, 30); CpAbort "cp_abort" x(31, 838); Darn "darn" x(31, 755);
+        Dstst "dstst" x(31, 374); Wait "wait" x(31, 30); Copy "copy" (0xfc20_07fe, 31 << 26 | 1 << 21 | 774 << 1);
+        Paste "paste." (0xfc00_07ff, 31 << 26 | 902 << 1 | 1); CpAbort "cp_abort" x(31, 838); Darn "darn" x(31, 755);
         Msgsndp "msgsndp" x(31, 142); Msgclrp "msgclrp" x(31, 174);
     }
 }

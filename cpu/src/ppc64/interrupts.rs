@@ -18,6 +18,7 @@ pub mod vector {
     pub const FP_UNAVAILABLE: u64 = 0x800;
     pub const DECREMENTER: u64 = 0x900;
     pub const SYSTEM_CALL: u64 = 0xc00;
+    pub const TRACE: u64 = 0xd00;
     pub const VECTOR_UNAVAILABLE: u64 = 0xf20;
     pub const VSX_UNAVAILABLE: u64 = 0xf40;
     pub const FACILITY_UNAVAILABLE: u64 = 0xf60;

@@ -1,16 +1,19 @@
 //! A POWER9 processor as a PAPR guest sees it: problem and supervisor state, Power ISA 3.0B, radix translation, both byte orders.
 //!
-//! Absent on purpose: hypervisor state, transactional memory, decimal floating point, the hash MMU, tracing (`MSR[SE]`, `MSR[BE]`).
+//! Absent on purpose: hypervisor state, transactional memory, decimal floating point, the hash MMU.
 
 pub mod forms;
 pub mod interrupts;
 pub mod regs;
 pub mod vector;
 
+mod atomics;
 mod call;
+mod declets;
 mod decode;
 mod mmu;
 mod spr;
+mod trace;
 
 #[cfg(test)]
 mod tests;
@@ -393,6 +396,10 @@ impl Cpu {
             if let Some(s) = &self.sampler {
                 budget = budget.min(s.left);
             }
+            let traced = self.traces_next(shared);
+            if self.msr & (MSR_SE | MSR_BE) != 0 {
+                budget = 1;
+            }
             let (stop, executed) = exec::exec(self, shared, bus, decode::PURE, budget);
             done += executed;
             self.sample(executed);
@@ -402,7 +409,11 @@ impl Cpu {
                         self.deliver(i);
                     }
                 }
-                Stop::Budget | Stop::Leave => {}
+                Stop::Budget | Stop::Leave => {
+                    if let Some(srr1) = traced {
+                        self.trace(srr1);
+                    }
+                }
             }
             if let Some(what) = shared.mismatch.take() {
                 self.exit = Some(Exit::Fatal(what));

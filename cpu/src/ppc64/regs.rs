@@ -33,6 +33,10 @@ pub const MSR_FP: u64 = 1 << 13;
 pub const MSR_ME: u64 = 1 << 12;
 /// Floating-point exception mode 0.
 pub const MSR_FE0: u64 = 1 << 11;
+/// Single-step trace.
+pub const MSR_SE: u64 = 1 << 10;
+/// Branch trace.
+pub const MSR_BE: u64 = 1 << 9;
 /// Floating-point exception mode 1.
 pub const MSR_FE1: u64 = 1 << 8;
 /// Instruction relocation.
@@ -43,7 +47,7 @@ pub const MSR_DR: u64 = 1 << 4;
 pub const MSR_RI: u64 = 1 << 1;
 /// Little-endian.
 pub const MSR_LE: u64 = 1;
-/// Bits that a guest can set: no hypervisor state, no transactions, no tracing.
+/// Bits that a guest can set: no hypervisor state, no transactions.
 pub const MSR_WRITABLE: u64 = MSR_SF
     | MSR_VEC
     | MSR_VSX
@@ -52,6 +56,8 @@ pub const MSR_WRITABLE: u64 = MSR_SF
     | MSR_FP
     | MSR_ME
     | MSR_FE0
+    | MSR_SE
+    | MSR_BE
     | MSR_FE1
     | MSR_IR
     | MSR_DR

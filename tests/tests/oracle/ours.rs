@@ -5,7 +5,7 @@ use viommu_cpu::engine::Shared;
 use viommu_cpu::ppc64::{Cpu, Exit, regs};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
-use crate::record::{BATCH, CODE, Record, SLOT, SLOTS, WINDOW};
+use crate::record::{BATCH, Order, Record, SLOT, SLOTS, WINDOW};
 
 /// `sc 1`, which makes the CPU return.
 const STOP: u32 = 0x4400_0022;
@@ -36,23 +36,30 @@ impl Bus for NoBus {
 
 /// A CPU in real mode with RAM.
 pub struct Ours {
+    order: Order,
     ram: GuestMemoryMmap,
     shared: Shared,
 }
 
 impl Ours {
-    pub fn new() -> Self {
+    pub fn new(order: Order) -> Self {
         let ram = GuestMemoryMmap::<()>::from_ranges(&[(GuestAddress(0), RAM)]).expect("RAM");
+        let shared = Shared::new(&ram);
+        let ours = Ours { order, ram, shared };
         // Every interrupt vector makes the CPU return.
         for vector in (0x100..0x4000).step_by(4) {
-            ram.write_obj(STOP, GuestAddress(vector)).expect("RAM");
+            ours.put_word(vector, STOP);
         }
         for (i, word) in STUB.iter().enumerate() {
-            ram.write_obj(*word, GuestAddress(STUB_AT + 4 * i as u64))
-                .expect("RAM");
+            ours.put_word(STUB_AT + 4 * i as u64, *word);
         }
-        let shared = Shared::new(&ram);
-        Ours { ram, shared }
+        ours
+    }
+
+    fn put_word(&self, at: u64, word: u32) {
+        let mut bytes = Vec::with_capacity(4);
+        self.order.u32(&mut bytes, word);
+        self.ram.write_slice(&bytes, GuestAddress(at)).expect("RAM");
     }
 
     /// Runs a batch.
@@ -62,12 +69,10 @@ impl Ours {
             for i in 0..SLOT / 4 {
                 let word = case.code.get(i as usize).copied().unwrap_or(0);
                 let word = if word == 0 { STOP } else { word };
-                self.ram
-                    .write_obj(word, GuestAddress(at + 4 * i))
-                    .expect("RAM");
+                self.put_word(at + 4 * i, word);
             }
         }
-        for page in (SLOTS..SLOTS + BATCH as u64 * SLOT).step_by(4096) {
+        for page in (SLOTS..SLOTS + batch.len() as u64 * SLOT).step_by(4096) {
             self.shared.invalidate_page(page);
         }
         batch
@@ -80,10 +85,11 @@ impl Ours {
     fn case(&mut self, slot: usize, case: &Record) -> Record {
         let at = SLOTS + slot as u64 * SLOT;
         let mut cpu = Cpu::new(0);
-        cpu.set_little_endian_interrupts(true);
+        let little = self.order == Order::Little;
+        cpu.set_little_endian_interrupts(little);
         cpu.set_msr(
             regs::MSR_SF
-                | regs::MSR_LE
+                | if little { regs::MSR_LE } else { 0 }
                 | regs::MSR_FP
                 | regs::MSR_VEC
                 | regs::MSR_VSX
@@ -121,7 +127,7 @@ impl Ours {
         (out.signal, out.nip) = match run.exit {
             Exit::Hypercall => {
                 let stop = cpu.pc().wrapping_sub(4);
-                if (at..=at + 4 * CODE as u64 + 32).contains(&stop) {
+                if (at..at + SLOT).contains(&stop) {
                     (0, 0)
                 } else {
                     self.interrupt(&mut cpu, stop)

@@ -9,13 +9,50 @@ pub const MEM: usize = 512;
 /// Address of the first code slot.
 pub const SLOTS: u64 = 0x0410_0000;
 /// Bytes between code slots.
-pub const SLOT: u64 = 64;
+pub const SLOT: u64 = 256;
 /// Instruction words of a case.
-pub const CODE: usize = 8;
+pub const CODE: usize = 48;
 /// Most cases in a batch.
 pub const BATCH: usize = 1024;
 /// Bytes of a record.
-pub const SIZE: usize = 1904;
+pub const SIZE: usize = 2064;
+
+/// Byte order of the CPU that runs a case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Order {
+    Little,
+    Big,
+}
+
+macro_rules! in_order {
+    ($($put:ident $get:ident $t:ty),*) => {$(
+        pub fn $put(self, out: &mut Vec<u8>, v: $t) {
+            out.extend_from_slice(&match self {
+                Order::Little => v.to_le_bytes(),
+                Order::Big => v.to_be_bytes(),
+            });
+        }
+        pub fn $get(self, bytes: &[u8]) -> $t {
+            let bytes = bytes[..size_of::<$t>()].try_into().expect("the size of the type");
+            match self {
+                Order::Little => <$t>::from_le_bytes(bytes),
+                Order::Big => <$t>::from_be_bytes(bytes),
+            }
+        }
+    )*};
+}
+
+impl Order {
+    in_order!(u32 read_u32 u32, u64 read_u64 u64, u128 read_u128 u128);
+
+    /// Its name in `ORACLE_ORDER`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Order::Little => "le",
+            Order::Big => "be",
+        }
+    }
+}
 
 /// State before or after the code of a case, and the code.
 #[derive(Clone, PartialEq, Eq)]
@@ -55,38 +92,36 @@ impl Record {
         }
     }
 
-    pub fn put(&self, out: &mut Vec<u8>) {
+    pub fn put(&self, order: Order, out: &mut Vec<u8>) {
         let start = out.len();
-        self.gpr
-            .iter()
-            .for_each(|r| out.extend_from_slice(&r.to_le_bytes()));
-        self.vsr
-            .iter()
-            .for_each(|r| out.extend_from_slice(&r.to_le_bytes()));
-        for word in [self.fpscr, 0, u64::from(self.vscr), 0, u64::from(self.cr)] {
-            out.extend_from_slice(&word.to_le_bytes());
+        self.gpr.iter().for_each(|v| order.u64(out, *v));
+        self.vsr.iter().for_each(|v| order.u128(out, *v));
+        order.u64(out, self.fpscr);
+        // The target register is the guest program's.
+        order.u64(out, 0);
+        order.u128(out, self.vscr.into());
+        for v in [u64::from(self.cr), self.xer, self.lr, self.ctr] {
+            order.u64(out, v);
         }
-        for word in [self.xer, self.lr, self.ctr, self.signal, self.nip] {
-            out.extend_from_slice(&word.to_le_bytes());
-        }
-        self.code
-            .iter()
-            .for_each(|r| out.extend_from_slice(&r.to_le_bytes()));
+        order.u64(out, self.signal);
+        order.u64(out, self.nip);
+        self.code.iter().for_each(|w| order.u32(out, *w));
         out.extend_from_slice(&self.mem);
         assert_eq!(out.len() - start, SIZE);
     }
 
-    pub fn get(bytes: &[u8]) -> Self {
-        let u64_at = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
+    pub fn get(order: Order, bytes: &[u8]) -> Self {
+        let u64_at = |at: usize| order.read_u64(&bytes[at..]);
+        let u128_at = |at: usize| order.read_u128(&bytes[at..]);
         let mut r = Record::blank();
         for (i, gpr) in r.gpr.iter_mut().enumerate() {
             *gpr = u64_at(8 * i);
         }
         for (i, vsr) in r.vsr.iter_mut().enumerate() {
-            *vsr = u128::from_le_bytes(bytes[256 + 16 * i..272 + 16 * i].try_into().unwrap());
+            *vsr = u128_at(256 + 16 * i);
         }
         r.fpscr = u64_at(1280);
-        r.vscr = u64_at(1296) as u32;
+        r.vscr = u128_at(1296) as u32;
         r.cr = u64_at(1312) as u32;
         r.xer = u64_at(1320);
         r.lr = u64_at(1328);
@@ -94,9 +129,9 @@ impl Record {
         r.signal = u64_at(1344);
         r.nip = u64_at(1352);
         for (i, word) in r.code.iter_mut().enumerate() {
-            *word = u64_at(1360 + 4 * i) as u32;
+            *word = order.read_u32(&bytes[1360 + 4 * i..]);
         }
-        r.mem.copy_from_slice(&bytes[1392..SIZE]);
+        r.mem.copy_from_slice(&bytes[SIZE - MEM..SIZE]);
         r
     }
 

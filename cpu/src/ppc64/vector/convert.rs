@@ -36,6 +36,7 @@ pub(super) fn to_int(n: &Num, rm: u8, signed: bool, bits: u32) -> Out {
             flags: if fi { XX } else { 0 },
             fr,
             fi,
+            adjusted: None,
         },
         _ => invalid(if n.sign { min } else { max }, false),
     }

@@ -4,6 +4,8 @@
 //! ([`VecOp::facility_for`]) before it runs a row. Bit and element numbers follow the ISA: number 0 is the most significant one.
 mod convert;
 mod crypto;
+mod decimal;
+mod estimate;
 mod fields;
 mod fpscr;
 mod integer;
@@ -160,6 +162,7 @@ const PARTS: &[&[VecOp]] = &[
     integer_p8::OPS,
     permute::OPS,
     crypto::OPS,
+    decimal::OPS,
     vsx_move::OPS,
     fpscr::OPS,
     scalar::OPS,

@@ -188,7 +188,7 @@ pub(super) const OPS: &[VecOp] = &[
         |c| {
             let b = c.vrb();
             let n = Num::unpack(b, QUAD);
-            let mut out = if n.is_nan() {
+            let out = if n.is_nan() {
                 // A NaN keeps its whole payload.
                 arith(Arith::Round, QUAD, QUAD, [0, b, 0], 0, 0)
             } else {
@@ -196,7 +196,6 @@ pub(super) const OPS: &[VecOp] = &[
                 out.bits <<= 49;
                 out
             };
-            out.flags &= !super::fpscr::UX;
             finish_quad(c, &out)
         },
     ),

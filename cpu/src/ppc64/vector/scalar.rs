@@ -63,6 +63,7 @@ pub(super) fn arith(op: Arith, from: Format, to: Format, x: [u128; 3], rm: u8, f
     let mut out = soft::round(&n, to, rm, fpscr);
     if matches!(op, Arith::Nmadd | Arith::Nmsub) && !n.is_nan() {
         out.bits ^= to.sign_bit();
+        out.adjusted = out.adjusted.map(|v| v ^ 1 << 63);
     }
     if matches!(op, Arith::Re | Arith::Rsqrte) {
         // Estimates do not report inexactness.
@@ -114,11 +115,15 @@ impl VecCtx<'_> {
 
     /// Completes a scalar operation whose result is in format `f`; singles are held in double format.
     pub(super) fn finish(&mut self, out: &Out, f: Format, target: usize) -> Run {
-        if self.scalar_status(out, Some(class_code(out.bits, f))) {
-            let v = if f == SINGLE {
-                single_to_double(out.bits as u32)
-            } else {
-                out.bits as u64
+        let class = match out.adjusted {
+            Some(v) => class_code(v.into(), DOUBLE),
+            None => class_code(out.bits, f),
+        };
+        if self.scalar_status(out, Some(class)) {
+            let v = match out.adjusted {
+                Some(v) => v,
+                None if f == SINGLE => single_to_double(out.bits as u32),
+                None => out.bits as u64,
             };
             self.vec.vsr[target & 63] = u128::from(v) << 64;
         }
@@ -203,7 +208,7 @@ pub(super) fn test_sqrt(b: u128, f: Format) -> u8 {
     let eb = ((b >> f.frac) as i32 & (2 * f.bias + 1)) - f.bias;
     let special = matches!(y.class, Class::Inf | Class::Nan | Class::Zero);
     let fg = matches!(y.class, Class::Inf | Class::Zero) || eb == -f.bias;
-    let fe = special || y.sign || eb <= f.frac as i32 - f.bias;
+    let fe = special || y.sign || eb <= f.frac as i32 + 1 - f.bias;
     8 | if fg { 4 } else { 0 } | if fe { 2 } else { 0 }
 }
 

@@ -153,6 +153,8 @@ pub(super) struct Out {
     pub fr: bool,
     /// Inexact.
     pub fi: bool,
+    /// A single whose exponent an enabled exception has adjusted, in double format: it may not fit the other.
+    pub adjusted: Option<u64>,
 }
 
 fn increment(rm: u8, sign: bool, odd: bool, half: bool, rest: bool) -> bool {
@@ -189,9 +191,11 @@ fn round_normal(n: &Num, f: Format, rm: u8, fpscr: u32, out: &mut Out) {
     let adjust = (f.bias + 1) / 2 * 3;
     let min = 1 - f.bias;
     let tiny = exp < min;
+    let mut adjusted = false;
     if tiny {
         if fpscr & UE != 0 {
             exp += adjust;
+            adjusted = true;
             out.flags |= UX;
         } else {
             sig = jam(sig, (min - exp) as u32);
@@ -222,6 +226,7 @@ fn round_normal(n: &Num, f: Format, rm: u8, fpscr: u32, out: &mut Out) {
         out.flags |= OX;
         if fpscr & OE != 0 {
             exp -= adjust;
+            adjusted = true;
         } else {
             out.flags |= XX;
             out.fi = true;
@@ -244,6 +249,10 @@ fn round_normal(n: &Num, f: Format, rm: u8, fpscr: u32, out: &mut Out) {
         (exp + f.bias) as u32 as u128 & f.exp_max()
     };
     out.bits = sign | biased << f.frac | fraction;
+    if adjusted && f == SINGLE {
+        let biased = (exp + DOUBLE.bias) as u64 & 0x7ff;
+        out.adjusted = Some(u64::from(n.sign) << 63 | biased << 52 | (fraction as u64) << 29);
+    }
 }
 
 /// The NaN that the operands give, in priority order, with VXSNAN.
@@ -313,7 +322,8 @@ fn squeeze(sign: bool, exp: i32, high: u128, low: u128) -> Num {
     normal(sign, exp - n as i32, sig | u128::from(rest != 0))
 }
 
-fn wide_mul(a: u128, b: u128) -> (u128, u128) {
+/// The 256-bit product: high and low half.
+pub(super) fn wide_mul(a: u128, b: u128) -> (u128, u128) {
     let mask = u128::from(u64::MAX);
     let (ah, al, bh, bl) = (a >> 64, a & mask, b >> 64, b & mask);
     let low = al * bl;

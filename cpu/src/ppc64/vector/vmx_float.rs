@@ -1,18 +1,29 @@
 //! VMX floating point: single precision, round to nearest, no exceptions. Power ISA 3.0B Book I §6.10.
 use super::convert::{integral, to_int};
+use super::estimate::{exp2, log2};
 use super::fields::{build, cmp, el, va, vc, vx, vxs};
+use super::fpscr::UX;
 use super::scalar::{Arith, arith};
-use super::soft::{self, Class, DOWN, NEAREST, Num, SINGLE, TO_ZERO, UP};
+use super::soft::{self, DOWN, NEAREST, Num, Out, SINGLE, TO_ZERO, UP};
 use super::{Run, VecCtx, VecOp};
 use std::cmp::Ordering;
 
-/// In non-Java mode denormalised operands and results count as zero.
+/// In non-Java mode denormalised operands and results count as zero. Power ISA 3.0B Book I §6.3.2.
 fn flush(v: u32, nj: bool) -> u32 {
     if nj && v & 0x7f80_0000 == 0 {
         v & 0x8000_0000
     } else {
         v
     }
+}
+
+/// A result; in non-Java mode one that was too small before rounding is zero too.
+fn settle(out: &Out, nj: bool) -> u32 {
+    let v = out.bits as u32;
+    if nj && out.flags & UX != 0 {
+        return v & 0x8000_0000;
+    }
+    flush(v, nj)
 }
 
 fn nj(c: &VecCtx) -> bool {
@@ -25,7 +36,7 @@ fn run(c: &mut VecCtx, op: Arith) -> Run {
     c.set_vrt(build(|i| {
         let x = [a, b, m].map(|v| u128::from(flush(el(v, i), nj)));
         let out = arith(op, SINGLE, SINGLE, x, NEAREST, 0);
-        flush(out.bits as u32, nj)
+        settle(&out, nj)
     }))
 }
 
@@ -34,9 +45,10 @@ fn unpack(v: u32) -> Num {
 }
 
 fn round(c: &mut VecCtx, rm: u8) -> Run {
-    let b = c.vrb();
+    let (b, nj) = (c.vrb(), nj(c));
     c.set_vrt(build(|i| {
-        integral(u128::from(el::<u32>(b, i)), SINGLE, rm).bits as u32
+        let v = flush(el(b, i), nj);
+        integral(u128::from(v), SINGLE, rm).bits as u32
     }))
 }
 
@@ -71,9 +83,9 @@ fn from_fixed(c: &mut VecCtx, signed: bool) -> Run {
 }
 
 fn min_max(c: &mut VecCtx, max: bool) -> Run {
-    let (a, b) = (c.vra(), c.vrb());
+    let (a, b, nj) = (c.vra(), c.vrb(), nj(c));
     c.set_vrt(build(|i| {
-        let (x, y): (u32, u32) = (el(a, i), el(b, i));
+        let (x, y) = (flush(el(a, i), nj), flush(el(b, i), nj));
         let (p, q) = (unpack(x), unpack(y));
         if p.is_nan() {
             return x | 0x40_0000;
@@ -100,9 +112,9 @@ fn compare(c: &mut VecCtx, accept: fn(Ordering) -> bool) -> Run {
 
 /// Bit 0 of an element: above the bound; bit 1: below its negative.
 fn bounds(c: &mut VecCtx) -> Run {
-    let (a, b) = (c.vra(), c.vrb());
+    let (a, b, nj) = (c.vra(), c.vrb(), nj(c));
     let r = build(|i| {
-        let (p, q) = (unpack(el(a, i)), unpack(el(b, i)));
+        let (p, q) = (unpack(flush(el(a, i), nj)), unpack(flush(el(b, i), nj)));
         if p.is_nan() || q.is_nan() {
             return 0xc000_0000_u32;
         }
@@ -118,30 +130,14 @@ fn bounds(c: &mut VecCtx) -> Run {
     c.set_vrt(r)
 }
 
-/// Estimates of 2^x and log2 x.
-fn estimate(c: &mut VecCtx, f: fn(f32) -> f32) -> Run {
+/// Estimates of 2^x and log2 x: `f` gets a number that is not a NaN.
+fn estimate(c: &mut VecCtx, f: fn(&Num) -> Num) -> Run {
     let (b, nj) = (c.vrb(), nj(c));
     c.set_vrt(build(|i| {
-        let v = flush(el(b, i), nj);
-        let n = unpack(v);
-        if n.is_nan() {
-            return v | 0x40_0000;
-        }
-        let r = f(f32::from_bits(v));
-        if r.is_nan() {
-            0x7fc0_0000
-        } else {
-            flush(r.to_bits(), nj)
-        }
+        let n = unpack(flush(el(b, i), nj));
+        let r = if n.is_nan() { n.quiet() } else { f(&n) };
+        settle(&soft::round(&r, SINGLE, NEAREST, 0), nj)
     }))
-}
-
-fn log2(x: f32) -> f32 {
-    if unpack(x.to_bits()).class == Class::Zero {
-        f32::NEG_INFINITY
-    } else {
-        f64::from(x).log2() as f32
-    }
 }
 
 pub(super) const OPS: &[VecOp] = &[
@@ -151,9 +147,7 @@ pub(super) const OPS: &[VecOp] = &[
     va("vnmsubfp", 47, |c| run(c, Arith::Nmsub)),
     vxs("vrefp", 266, 0, |c| run(c, Arith::Re)),
     vxs("vrsqrtefp", 330, 0, |c| run(c, Arith::Rsqrte)),
-    vxs("vexptefp", 394, 0, |c| {
-        estimate(c, |x| f64::from(x).exp2() as f32)
-    }),
+    vxs("vexptefp", 394, 0, |c| estimate(c, exp2)),
     vxs("vlogefp", 458, 0, |c| estimate(c, log2)),
     vxs("vrfin", 522, 0, |c| round(c, NEAREST)),
     vxs("vrfiz", 586, 0, |c| round(c, TO_ZERO)),
