@@ -35,7 +35,7 @@ pub trait FrontEnd {
     /// The engine's part of the state.
     fn core(&mut self) -> &mut Core;
 
-    /// Everything that decoding depends on besides the bytes: at most 6 bits.
+    /// Everything that decoding depends on besides the bytes: at most 6 bits. [`super::code::HIGH_HALF`] is one of them.
     fn code_mode(&self) -> u8;
 
     /// Translates an address, or records an exception.

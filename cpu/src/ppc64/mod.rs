@@ -22,6 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::bus::Bus;
 use crate::engine::Shared;
+use crate::engine::code::HIGH_HALF;
 use crate::engine::exec::{self, Access, Core, Fault, FrontEnd, Stop, Translation};
 use crate::engine::uop::{R_CR0, Uop};
 use interrupts::Interrupt;
@@ -457,7 +458,8 @@ impl FrontEnd for Cpu {
 
     #[inline(always)]
     fn code_mode(&self) -> u8 {
-        (self.msr >> 63) as u8 | ((self.msr & MSR_LE) as u8) << 1
+        let half = if self.msr & MSR_PR == 0 { HIGH_HALF } else { 0 };
+        (self.msr >> 63) as u8 | ((self.msr & MSR_LE) as u8) << 1 | half
     }
 
     fn translate(

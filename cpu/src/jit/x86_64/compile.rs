@@ -9,17 +9,14 @@ use dynasmrt::{DynamicLabel, DynasmApi, DynasmLabelApi, VecAssembler, dynasm};
 
 use super::helpers::Place;
 use super::registers::Registers;
-use super::thunks::{CONTEXT, CONTEXT_XOR, READ, Thunks, WRITE, register};
+use super::thunks::{CONTEXT, INDEX_MASK, INDEX_SHIFT, READ, Thunks, WRITE, register};
 use crate::engine::CodeCache;
+use crate::engine::code::HIGH_HALF;
 use crate::engine::uop::{Op, R_CA, R_CA32, R_SO, R_T0, R_ZERO, Reg, Uop};
 use crate::ram::PAGE;
 
 /// Registers that do not outlive a guest instruction: see [`R_T0`].
 const SCRATCH: std::ops::Range<Reg> = R_T0..R_T0 + 4;
-/// Bytes of a soft-TLB entry as a shift, and the mask of an index so shifted.
-const ENTRY_SHIFT: i8 = 12 - 4;
-const INDEX_MASK: i32 = ((crate::engine::tlb::ENTRIES - 1) << 4) as i32;
-
 /// Compiles block `n`, to lie at host address `entry`. `None` if a displacement does not fit.
 pub(super) fn block(code: &CodeCache, n: u32, thunks: &Thunks, entry: usize) -> Option<Vec<u8>> {
     let block = code.block(n);
@@ -31,6 +28,7 @@ pub(super) fn block(code: &CodeCache, n: u32, thunks: &Thunks, entry: usize) -> 
         thunks,
         compared: None,
         page_offset: i64::from(block.offset),
+        context: CONTEXT + if block.mode & HIGH_HALF != 0 { 8 } else { 0 },
         instructions: block.instructions,
     };
     c.enter();
@@ -81,6 +79,8 @@ struct Compiler<'a> {
     thunks: &'a Thunks,
     compared: Option<Compared>,
     page_offset: i64,
+    /// Displacement of the number of the usual data context.
+    context: i32,
     instructions: u32,
 }
 
@@ -754,20 +754,18 @@ impl Compiler<'_> {
         }
     }
 
-    /// Soft TLB: rax becomes the host address of `n` bytes at effective address rax, or `miss` is jumped to with rax unchanged.
+    /// Soft TLB: rax becomes the host address of `n` bytes at effective address rax, or `miss` is jumped to with rax unchanged. Only the
+    /// half of the addresses that is usual for this code is looked for: the way of misses looks for both.
     fn translate(&mut self, table: i32, n: u8, miss: DynamicLabel) {
         match n {
             1 => x!(self ; mov r15, rax),
             _ => x!(self ; lea r15, [rax + i32::from(n) - 1]),
         }
         x!(self
-            ; cqo
-            ; and r15, -4096
-            ; and edx, [rbp + CONTEXT_XOR]
             ; mov ecx, eax
-            ; xor edx, [rbp + CONTEXT]
-            ; shr ecx, ENTRY_SHIFT
-            ; or r15, rdx
+            ; and r15, -4096
+            ; shr ecx, INDEX_SHIFT
+            ; or r15, [rbp + self.context]
             ; and ecx, INDEX_MASK
             ; cmp r15, [rbp + rcx + table]
             ; jne =>miss

@@ -16,7 +16,7 @@ use super::helpers::{self, Status};
 use super::memory::CodeMemory;
 use crate::engine::FrontEnd;
 use crate::engine::core::{Core, Exchange};
-use crate::engine::tlb::{Jump, Tlb};
+use crate::engine::tlb::{self, Jump, Tlb};
 
 /// `rbp` points that far into the [`Core`], so that the first 32 registers are a one-byte displacement away.
 pub(super) const CORE_BIAS: i32 = 128;
@@ -29,6 +29,7 @@ const PC: i32 = field(offset_of!(Core, pc));
 const VALUE: i32 = field(EXCHANGE + offset_of!(Exchange, value));
 const BIAS: i32 = field(EXCHANGE + offset_of!(Exchange, bias));
 const LEFT: i32 = field(EXCHANGE + offset_of!(Exchange, left));
+const REST: i32 = field(EXCHANGE + offset_of!(Exchange, rest));
 const SITE: i32 = field(EXCHANGE + offset_of!(Exchange, site));
 const TAGS: i32 = field(EXCHANGE + offset_of!(Exchange, tags));
 const JUMPS: i32 = field(offset_of!(Core, tlb) + offset_of!(Tlb, jumps_at));
@@ -36,10 +37,13 @@ const JUMPS: i32 = field(offset_of!(Core, tlb) + offset_of!(Tlb, jumps_at));
 pub(super) const READ: i32 = field(offset_of!(Core, tlb) + offset_of!(Tlb, read));
 /// And for stores.
 pub(super) const WRITE: i32 = field(offset_of!(Core, tlb) + offset_of!(Tlb, write));
-/// Number of the data context for addresses with a clear top bit.
+/// Number of the data context for addresses with a clear top bit; that for a set one follows.
 pub(super) const CONTEXT: i32 = field(Core::DATA_CONTEXT);
-/// That, exclusive or the other one.
-pub(super) const CONTEXT_XOR: i32 = field(offset_of!(Core, data_context_xor));
+/// The two, exclusive or.
+const CONTEXT_XOR: i32 = field(offset_of!(Core, data_context_xor));
+/// From an address to the place of its entry in a table: shift, and mask.
+pub(super) const INDEX_SHIFT: i8 = 12 - 4;
+pub(super) const INDEX_MASK: i32 = ((tlb::ENTRIES - 1) << 4) as i32;
 const JUMP_TAG: i32 = offset_of!(Jump, tag) as i32;
 const JUMP_ENTRY: i32 = offset_of!(Jump, entry) as i32;
 const _: () = assert!(size_of::<Jump>() == 24 && offset_of!(Jump, pc) == 0);
@@ -144,8 +148,8 @@ impl Thunks {
             helpers::load::<F, 4> as *const () as usize,
             helpers::load::<F, 8> as *const () as usize,
         ];
-        for (thunk, helper) in thunks.load.iter_mut().zip(loads) {
-            *thunk = add(&mut |ops| access(ops, helper, leave))?;
+        for ((thunk, helper), log) in thunks.load.iter_mut().zip(loads).zip(0..) {
+            *thunk = add(&mut |ops| access(ops, READ, log, helper, leave))?;
         }
         let stores = [
             helpers::store::<F, 1> as *const () as usize,
@@ -153,8 +157,8 @@ impl Thunks {
             helpers::store::<F, 4> as *const () as usize,
             helpers::store::<F, 8> as *const () as usize,
         ];
-        for (thunk, helper) in thunks.store.iter_mut().zip(stores) {
-            *thunk = add(&mut |ops| access(ops, helper, leave))?;
+        for ((thunk, helper), log) in thunks.store.iter_mut().zip(stores).zip(0..) {
+            *thunk = add(&mut |ops| access(ops, WRITE, log, helper, leave))?;
         }
         let helper = helpers::call::<F> as *const () as usize;
         thunks.call = add(&mut |ops| call(ops, helper, leave))?;
@@ -202,10 +206,41 @@ fn jump(ops: &mut Asm, miss: usize) {
     );
 }
 
-/// A load or store that the soft TLB does not have. Keeps all registers but the free ones.
-fn access(ops: &mut Asm, helper: usize, leave: usize) {
+/// A load or store that the soft TLB does not have in the usual half: of 2 to the power `log` bytes, with entries in `table`. Keeps all
+/// registers but the free ones.
+fn access(ops: &mut Asm, table: i32, log: u8, helper: usize, leave: usize) {
     dynasm!(ops
         ; .arch x64
+        ; mov [rbp + VALUE], rcx
+        ; mov [rbp + REST], rdx
+        ; lea r15, [rax + (1 << log) - 1]
+        ; cqo
+        ; and r15, -4096
+        ; and edx, [rbp + CONTEXT_XOR]
+        ; mov ecx, eax
+        ; xor edx, [rbp + CONTEXT]
+        ; shr ecx, INDEX_SHIFT
+        ; or r15, rdx
+        ; and ecx, INDEX_MASK
+        ; cmp r15, [rbp + rcx + table]
+        ; jne >miss
+        ; add rax, [rbp + rcx + table + 8]
+    );
+    if table == WRITE {
+        dynasm!(ops ; .arch x64 ; mov rcx, [rbp + VALUE]);
+        match log {
+            0 => dynasm!(ops ; .arch x64 ; mov [rax], cl),
+            1 => dynasm!(ops ; .arch x64 ; mov [rax], cx),
+            2 => dynasm!(ops ; .arch x64 ; mov [rax], ecx),
+            _ => dynasm!(ops ; .arch x64 ; mov [rax], rcx),
+        }
+    }
+    dynasm!(ops
+        ; .arch x64
+        ; ret
+        ; miss:
+        ; mov rcx, [rbp + VALUE]
+        ; mov rdx, [rbp + REST]
         ; mov [rbp + PC], rbx
         ; push rsi
         ; push rdi
