@@ -13,6 +13,8 @@ use wait4::Wait4;
 pub struct Line {
     /// Since the start of the program.
     pub at: Duration,
+    /// Processor time that the program had used by then, to 10 ms; zero if the host's kernel does not tell.
+    pub cpu: Duration,
     /// Without its end.
     pub text: String,
 }
@@ -36,17 +38,24 @@ impl Run {
     /// # Errors
     /// There is none.
     pub fn time_of(&self, text: &str) -> Result<Duration> {
-        self.time_where(text, |line| line.contains(text))
+        Ok(self.line(text)?.at)
     }
 
-    /// When the first line came of which `wanted` is true; `what` is its name for messages.
+    /// The first line that holds `text`.
     ///
     /// # Errors
     /// There is none.
-    pub fn time_where(&self, what: &str, wanted: impl Fn(&str) -> bool) -> Result<Duration> {
+    pub fn line(&self, text: &str) -> Result<&Line> {
+        self.line_where(text, |line| line.contains(text))
+    }
+
+    /// The first line of which `wanted` is true; `what` is its name for messages.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn line_where(&self, what: &str, wanted: impl Fn(&str) -> bool) -> Result<&Line> {
         let line = self.lines.iter().find(|l| wanted(&l.text));
-        line.map(|l| l.at)
-            .ok_or_else(|| anyhow!("no line with {what:?}; {}", last_line(&self.lines)))
+        line.ok_or_else(|| anyhow!("no line with {what:?}; {}", last_line(&self.lines)))
     }
 }
 
@@ -75,7 +84,9 @@ pub fn run(mut command: Command, until: Until, limit: Duration) -> Result<Run> {
         .with_context(|| format!("{program} does not start"))?;
     let output = child.stdout.take().context("no standard output")?;
     let (sender, receiver) = mpsc::channel();
-    let reader = std::thread::spawn(move || read_lines(output, start, &sender));
+    let id = child.id();
+    // Not waited for: it ends with the output, which a child of an ended program may hold open.
+    std::thread::spawn(move || read_lines(output, id, start, &sender));
     let mut lines: Vec<Line> = Vec::new();
     let mut outcome = Ok(());
     loop {
@@ -104,7 +115,6 @@ pub fn run(mut command: Command, until: Until, limit: Duration) -> Result<Run> {
     }
     let used = child.wait4().context("waiting for its end")?;
     let total = start.elapsed();
-    let _ = reader.join();
     if outcome.is_ok() && matches!(until, Until::Exit) {
         outcome = succeeded(used.status);
     }
@@ -140,17 +150,28 @@ fn last_line(lines: &[Line]) -> String {
     }
 }
 
+/// User and system time of a process, proc(5): fields 14 and 15 of its `stat`, in hundredths of a second. The second field, its name, is
+/// in brackets and may hold spaces.
+fn cpu_time(id: u32) -> Option<Duration> {
+    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+    let (_, fields) = stat.rsplit_once(") ")?;
+    let times = fields.split(' ').skip(11).take(2);
+    let ticks: u64 = times.filter_map(|f| f.parse::<u64>().ok()).sum();
+    Some(Duration::from_millis(10 * ticks))
+}
+
 /// Cuts output into lines and sends each with its time.
-fn read_lines(mut output: impl Read, start: Instant, sender: &mpsc::Sender<Line>) {
+fn read_lines(mut output: impl Read, id: u32, start: Instant, sender: &mpsc::Sender<Line>) {
     let mut rest = Vec::new();
     let mut buffer = [0; 4096];
     while let Ok(n @ 1..) = output.read(&mut buffer) {
         let at = start.elapsed();
+        let cpu = cpu_time(id).unwrap_or_default();
         rest.extend_from_slice(&buffer[..n]);
         while let Some(end) = rest.iter().position(|b| *b == b'\n') {
             let line: Vec<u8> = rest.drain(..=end).collect();
             let text = String::from_utf8_lossy(&line).trim_end().to_owned();
-            if sender.send(Line { at, text }).is_err() {
+            if sender.send(Line { at, cpu, text }).is_err() {
                 return;
             }
         }

@@ -111,7 +111,7 @@ fn run(options: &Options, inputs: &Inputs) -> Result<()> {
         })?;
     }
     let mut text = conditions(inputs, options.runs, &results.kernel, &load)?;
-    text += &tables::all(&results.samples)?;
+    text += &tables::all(&results.samples, &results.by_cpu)?;
     if options.print || options.only.is_some() {
         print!("{text}");
         return Ok(());

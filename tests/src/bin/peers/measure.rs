@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
-use super::child::{self, Run, Until};
+use super::child::{self, Line, Run, Until};
 use super::commands::{Inputs, READ_BEGINS, READ_ENDS, READ_GOOD};
 use super::program::{self, PIECES, Work};
 use super::samples::{Emulator, Samples};
@@ -44,6 +44,8 @@ fn is_kernel_line(line: &str) -> bool {
 pub struct Results {
     /// Values.
     pub samples: Samples,
+    /// Those of pieces and reads once more, by the processor time of the emulator: they suffer less from other work of the host.
+    pub by_cpu: Samples,
     /// `Linux version ...` of the guest.
     pub kernel: String,
     hashes: Option<Vec<String>>,
@@ -59,7 +61,7 @@ impl Results {
         let run = child::run(inputs.boot(who), Until::Exit, LIMIT)?;
         run.time_of("viommu-init: done")?;
         self.same_hashes(&run)?;
-        let entry = run.time_where("kernel line", is_kernel_line)?;
+        let entry = run.line_where("kernel line", is_kernel_line)?.at;
         let init = run.time_of("Run /init as init process")?;
         if let Some((_, version)) = run
             .lines
@@ -116,30 +118,24 @@ impl Results {
     pub fn bare(&mut self, inputs: &Inputs, who: Emulator) -> Result<()> {
         let run = child::run(inputs.bare(who), Until::Line(program::DONE), LIMIT)?;
         self.loops.resize(PIECES.len(), None);
-        let mut overhead = 0.0;
+        let mut overhead = Span::default();
         for (index, piece) in PIECES.iter().enumerate() {
             let (begin, end) = (program::begin(piece.name), program::end(piece.name));
-            let time = run.time_of(&end)?.saturating_sub(run.time_of(&begin)?);
-            let lines = run.lines.iter().map(|l| l.text.as_str());
-            let result = lines
-                .filter_map(|l| l.split_once(&end))
-                .map(|(_, result)| result.to_owned())
-                .next()
-                .context("no result")?;
-            let seconds = time.as_secs_f64() - overhead;
+            let (first, last) = (run.line(&begin)?, run.line(&end)?);
+            let span = Span::between(first, last, overhead);
+            let (_, result) = last.text.split_once(&end).context("no result")?;
             let times = piece.times as f64;
             match piece.work {
-                Work::Nothing => {
-                    overhead = seconds;
-                    continue;
-                }
+                Work::Nothing => overhead = span,
                 Work::Loop(..) => {
-                    let expected = self.loops[index].get_or_insert_with(|| result.clone());
-                    if *expected != result {
-                        bail!("{} gave {result}, in an earlier run {expected}", piece.name);
-                    }
+                    let expected = self.loops[index].get_or_insert_with(|| result.to_owned());
+                    ensure!(
+                        expected == result,
+                        "{} gave {result}, in an earlier run {expected}",
+                        piece.name
+                    );
                     let count = inputs.instructions[index] as f64 * times;
-                    self.samples.push(piece.name, who, count / seconds / 1e6);
+                    self.push(piece.name, who, span, |seconds| count / seconds / 1e6);
                 }
                 _ => {
                     ensure!(
@@ -147,7 +143,7 @@ impl Results {
                         "a hypercall of {} had another status than it should ({result})",
                         piece.name
                     );
-                    self.samples.push(piece.name, who, seconds * 1e9 / times);
+                    self.push(piece.name, who, span, |seconds| seconds * 1e9 / times);
                 }
             }
         }
@@ -170,10 +166,39 @@ impl Results {
             "the guest has {} dynamic window",
             if made { "a" } else { "no" }
         );
-        let time = run.time_of(READ_ENDS)? - run.time_of(READ_BEGINS)?;
+        let (first, last) = (run.line(READ_BEGINS)?, run.line(READ_ENDS)?);
         let what = if ddw { READ_DDW } else { READ_DEFAULT };
-        self.samples.push(what, who, time.as_secs_f64());
+        self.push(
+            what,
+            who,
+            Span::between(first, last, Span::default()),
+            |s| s,
+        );
         Ok(())
+    }
+
+    /// Adds a value that is computed from seconds.
+    fn push(&mut self, what: &'static str, who: Emulator, span: Span, value: impl Fn(f64) -> f64) {
+        self.samples.push(what, who, value(span.time));
+        self.by_cpu.push(what, who, value(span.cpu));
+    }
+}
+
+/// Seconds between two lines.
+#[derive(Clone, Copy, Debug, Default)]
+struct Span {
+    time: f64,
+    /// Of the processor; at least a tick, so that nothing is divided by zero.
+    cpu: f64,
+}
+
+impl Span {
+    fn between(first: &Line, last: &Line, overhead: Span) -> Span {
+        let seconds = |to: Duration, from: Duration| to.saturating_sub(from).as_secs_f64();
+        Span {
+            time: (seconds(last.at, first.at) - overhead.time).max(1e-6),
+            cpu: (seconds(last.cpu, first.cpu) - overhead.cpu).max(0.01),
+        }
     }
 }
 

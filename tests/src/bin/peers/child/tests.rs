@@ -21,7 +21,7 @@ fn lines_have_their_time() {
 #[test]
 fn a_program_is_ended_at_its_line() {
     let run = run(
-        shell("echo first; echo last; sleep 100"),
+        shell("echo first; echo last; sleep 60; :"),
         Until::Line("last"),
         LIMIT,
     )
@@ -45,4 +45,18 @@ fn what_did_not_finish_says_why() {
     missing.arg("x");
     let missing = run(missing, Until::Exit, LIMIT).unwrap_err().to_string();
     assert!(missing.contains("/nowhere/program"), "{missing}");
+}
+
+#[test]
+fn lines_have_the_processor_time() {
+    let script =
+        "echo start; i=0; while [ $i -lt 300000 ]; do i=$((i + 1)); done; echo end; sleep 0.2";
+    let run = run(shell(script), Until::Exit, LIMIT).unwrap();
+    let (start, end) = (run.line("start").unwrap(), run.line("end").unwrap());
+    assert!(end.cpu > start.cpu, "{start:?} {end:?}");
+    assert!(
+        end.cpu <= run.cpu + Duration::from_millis(20),
+        "{:?}",
+        run.cpu
+    );
 }
