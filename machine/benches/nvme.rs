@@ -41,7 +41,8 @@ struct Rig {
 impl Rig {
     fn new(ram: GuestRam, translator: Arc<dyn Translator>, base: u64) -> Rig {
         let port = DmaPort::new(SOURCE, translator, ram.clone());
-        let disk = MemoryDisk::new(DISK).expect("memory for the disk");
+        // No zeros: the disk does not keep those.
+        let disk = MemoryDisk::from_bytes(&vec![0x5a; DISK as usize]).expect("a disk");
         let mut rig = Rig {
             nvme: NvmeController::new("nvme0", port, vec![Box::new(disk)], "bench"),
             ram,
