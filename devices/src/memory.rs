@@ -42,7 +42,10 @@ impl WriteWatch {
 
     /// The watched pages written since the last call, as byte offsets in the region, in order of writing. They are no longer watched.
     pub fn take_written(&self) -> Vec<usize> {
-        if !self.shared.any.swap(false, Ordering::Acquire) {
+        // Almost always there is none: look before taking the cache line.
+        if !self.shared.any.load(Ordering::Relaxed)
+            || !self.shared.any.swap(false, Ordering::Acquire)
+        {
             return Vec::new();
         }
         let list = std::mem::take(

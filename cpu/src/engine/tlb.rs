@@ -206,6 +206,12 @@ impl Tlb {
         }
     }
 
+    /// True if [`Tlb::catch_up`] has nothing to do.
+    #[inline(always)]
+    pub fn is_up_to_date(&self, shootdowns: &Shootdowns, code: &super::CodeCache) -> bool {
+        self.seen_shootdowns == shootdowns.end() && self.seen_code_pages == code.code_pages_made()
+    }
+
     /// Applies what other CPUs asked for since the last call. `forget` is called for whole contexts (`None`: all).
     pub fn catch_up(
         &mut self,

@@ -1,6 +1,6 @@
 //! Radix translation as a PAPR guest sees it: process-scoped tables only. Power ISA 3.0B, Book III §5.7.
 
-use std::collections::BTreeMap;
+use rustc_hash::FxHashMap;
 
 use super::Cpu;
 use super::interrupts::{Interrupt, vector};
@@ -37,14 +37,14 @@ const MAX_RETRIES: u32 = 8;
 /// Numbers address spaces for the soft TLB.
 #[derive(Debug)]
 pub(super) struct Contexts {
-    ids: BTreeMap<(u32, u8), u64>,
+    ids: FxHashMap<(u32, u8), u64>,
     next: u64,
 }
 
 impl Default for Contexts {
     fn default() -> Self {
         Contexts {
-            ids: BTreeMap::new(),
+            ids: FxHashMap::default(),
             next: 1,
         }
     }
@@ -107,6 +107,10 @@ impl Cpu {
 
     /// Applies what other CPUs invalidated.
     pub(super) fn catch_up(&mut self, shared: &Shared) {
+        let tlb = &self.core.tlb;
+        if tlb.is_up_to_date(&shared.shootdowns, &shared.code) {
+            return;
+        }
         let contexts = &mut self.contexts;
         let mut all = false;
         self.core

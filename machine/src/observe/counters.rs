@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 /// Counts of everything a guest asked for.
 #[derive(Clone, Debug, Default)]
 pub struct Counters {
-    hypercalls: BTreeMap<u64, Calls>,
+    /// Those with a number of LoPAR's, which are multiples of 4, by a quarter of it.
+    usual_hypercalls: Vec<Calls>,
+    other_hypercalls: BTreeMap<u64, Calls>,
     rtas: BTreeMap<String, Calls>,
     /// Instructions retired by all vCPUs.
     pub instructions: u64,
@@ -26,18 +28,30 @@ pub struct Calls {
     pub failed: u64,
 }
 
+/// Numbers of hypercalls, in quarters, that have a place of their own.
+const USUAL: u64 = 512;
 /// More different numbers or names than this are counted together: a guest can invent any.
 const MOST_KINDS: usize = 512;
 
 impl Counters {
     /// A hypercall ended with `status`.
     pub fn hypercall(&mut self, nr: u64, status: i64) {
-        let nr = if self.hypercalls.len() < MOST_KINDS || self.hypercalls.contains_key(&nr) {
+        if nr < USUAL * 4 && nr.is_multiple_of(4) {
+            if self.usual_hypercalls.is_empty() {
+                self.usual_hypercalls = vec![Calls::default(); USUAL as usize];
+            }
+            if let Some(calls) = self.usual_hypercalls.get_mut(nr as usize / 4) {
+                calls.count(status);
+            }
+            return;
+        }
+        let others = &mut self.other_hypercalls;
+        let nr = if others.len() < MOST_KINDS || others.contains_key(&nr) {
             nr
         } else {
             u64::MAX
         };
-        self.hypercalls.entry(nr).or_default().count(status);
+        others.entry(nr).or_default().count(status);
     }
 
     /// An RTAS call ended with `status`.
@@ -54,9 +68,11 @@ impl Counters {
         let name = |nr: u64| {
             viommu_devices::spapr::hcall::name(nr).map_or_else(|| format!("{nr:#x}"), str::to_owned)
         };
-        self.hypercalls
-            .iter()
-            .map(|(&nr, &calls)| (name(nr), calls))
+        let usual = (0..).step_by(4).zip(&self.usual_hypercalls);
+        usual
+            .filter(|(_, calls)| calls.calls > 0)
+            .chain(self.other_hypercalls.iter().map(|(&nr, calls)| (nr, calls)))
+            .map(|(nr, &calls)| (name(nr), calls))
             .collect()
     }
 

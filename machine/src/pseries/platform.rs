@@ -11,7 +11,7 @@ use viommu_devices::spapr::phb::{IrqKind, Phb};
 use viommu_devices::spapr::rtas::{RtasReply, RtasRequest};
 use viommu_devices::spapr::vty::Vty;
 use viommu_devices::spapr::xics::Xics;
-use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
+use vm_memory::{GuestMemoryBackend, GuestMemoryRegion, GuestRegionMmap, MmapRegion};
 
 use super::build::Function;
 use super::config::{End, Features};
@@ -181,8 +181,9 @@ impl Platform {
     }
 }
 
-fn watch<R: GuestMemoryRegion<B = WriteWatch>>(region: &R) -> WriteWatch {
-    region.bitmap().watch().clone()
+fn watch(region: &GuestRegionMmap<WriteWatch>) -> &WriteWatch {
+    // The region's own method of this name gives a slice, which counts references.
+    MmapRegion::bitmap(region)
 }
 
 impl Bus for Platform {
