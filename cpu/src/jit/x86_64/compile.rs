@@ -18,13 +18,14 @@ use crate::ram::PAGE;
 /// Registers that do not outlive a guest instruction: see [`R_T0`].
 const SCRATCH: std::ops::Range<Reg> = R_T0..R_T0 + 4;
 /// Compiles block `n`, to lie at host address `entry`. `None` if a displacement does not fit.
-pub(super) fn block(code: &CodeCache, n: u32, thunks: &Thunks, entry: usize) -> Option<Vec<u8>> {
+pub(super) fn block(code: &CodeCache, n: u32, thunks: &Thunks, entry: usize) -> Option<Compiled> {
     let block = code.block(n);
     let (uops, index) = code.uops_of(n);
     let mut c = Compiler {
         ops: VecAssembler::new(entry),
         regs: Registers::default(),
         cold: Vec::new(),
+        references: Vec::new(),
         thunks,
         compared: None,
         page_offset: i64::from(block.offset),
@@ -37,8 +38,45 @@ pub(super) fn block(code: &CodeCache, n: u32, thunks: &Thunks, entry: usize) -> 
         c.uop(u, block.start + i as u32, place);
         c.regs.unlock();
     }
+    let split = c.ops.offset().0;
     c.emit_cold();
-    c.ops.finalize().ok()
+    Some(Compiled {
+        references: c.references,
+        code: c.ops.finalize().ok()?,
+        split,
+    })
+}
+
+/// A block's code: what runs, and behind it what is out of the way.
+pub(super) struct Compiled {
+    code: Vec<u8>,
+    /// Where the code out of the way begins.
+    split: usize,
+    /// Ends of the displacements that change when the two move apart.
+    references: Vec<usize>,
+}
+
+impl Compiled {
+    /// Bytes of the code out of the way.
+    pub(super) fn cold_len(&self) -> usize {
+        self.code.len() - self.split
+    }
+
+    /// Makes the code out of the way right for address `cold`, that of the block being `entry`. Gives both parts.
+    pub(super) fn place_cold(&mut self, entry: usize, cold: usize) -> Option<(&[u8], &[u8])> {
+        let moved = cold.wrapping_sub(entry + self.split) as u32;
+        for &end in &self.references {
+            let place = self.code.get_mut(end - 4..end)?;
+            let old = u32::from_le_bytes(place.try_into().ok()?);
+            let new = if end <= self.split {
+                old.wrapping_add(moved)
+            } else {
+                old.wrapping_sub(moved)
+            };
+            place.copy_from_slice(&new.to_le_bytes());
+        }
+        Some(self.code.split_at(self.split))
+    }
 }
 
 /// Code out of the way of the usual path.
@@ -76,6 +114,8 @@ struct Compiler<'a> {
     ops: VecAssembler<X64Relocation>,
     regs: Registers,
     cold: Vec<Cold>,
+    /// See [`Compiled::references`].
+    references: Vec<usize>,
     thunks: &'a Thunks,
     compared: Option<Compared>,
     page_offset: i64,
@@ -99,13 +139,18 @@ impl Compiler<'_> {
     /// Counts the block's instructions.
     fn enter(&mut self) {
         let label = self.ops.new_dynamic_label();
-        let n = self.instructions as i32;
-        // Five bytes at least: `Jit::retire` writes a jump over them.
+        // At most 64 instructions. Together five bytes at least: `Jit::retire` writes a jump over them.
         x!(self
-            ; sub r14, DWORD n
+            ; sub r14, BYTE self.instructions as i8
             ; js =>label
         );
+        self.refer();
         self.cold.push(Cold::Budget { label });
+    }
+
+    /// The displacement just written is between the code that runs and the code out of the way, or from the latter to a thunk.
+    fn refer(&mut self) {
+        self.references.push(self.ops.offset().0);
     }
 
     fn store_register(&mut self, host: u8, r: Reg) {
@@ -769,8 +814,9 @@ impl Compiler<'_> {
             ; and ecx, INDEX_MASK
             ; cmp r15, [rbp + rcx + table]
             ; jne =>miss
-            ; add rax, [rbp + rcx + table + 8]
         );
+        self.refer();
+        x!(self ; add rax, [rbp + rcx + table + 8]);
     }
 
     fn load(&mut self, u: &Uop, place: Place) {
@@ -857,6 +903,7 @@ impl Compiler<'_> {
         if (0..PAGE as i64).contains(&near) {
             let (label, site) = (self.ops.new_dynamic_label(), self.ops.new_dynamic_label());
             x!(self ; jmp =>label ; =>site);
+            self.refer();
             self.cold.push(Cold::Link { label, site });
         } else {
             x!(self ; jmp extern self.thunks.jump);
@@ -923,16 +970,20 @@ impl Compiler<'_> {
     fn emit_cold(&mut self) {
         for cold in std::mem::take(&mut self.cold) {
             match cold {
-                Cold::Budget { label } => x!(self
-                    ; =>label
-                    ; add r14, DWORD self.instructions as i32
-                    ; jmp extern self.thunks.exit_next
-                ),
-                Cold::Link { label, site } => x!(self
-                    ; =>label
-                    ; lea rdx, [=>site]
-                    ; jmp extern self.thunks.exit_link
-                ),
+                Cold::Budget { label } => {
+                    x!(self
+                        ; =>label
+                        ; add r14, BYTE self.instructions as i8
+                        ; jmp extern self.thunks.exit_next
+                    );
+                    self.refer();
+                }
+                Cold::Link { label, site } => {
+                    x!(self ; =>label ; lea rdx, [=>site]);
+                    self.refer();
+                    x!(self ; jmp extern self.thunks.exit_link);
+                    self.refer();
+                }
                 Cold::Access {
                     label,
                     back,
@@ -954,11 +1005,10 @@ impl Compiler<'_> {
                             (true, _) => x!(self ; bswap rcx),
                         }
                     }
-                    x!(self
-                        ; mov edx, DWORD place.raw() as i32
-                        ; call extern thunk
-                        ; jmp =>back
-                    );
+                    x!(self ; mov edx, DWORD place.raw() as i32 ; call extern thunk);
+                    self.refer();
+                    x!(self ; jmp =>back);
+                    self.refer();
                 }
             }
         }

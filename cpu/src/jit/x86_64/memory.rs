@@ -11,11 +11,15 @@ use memmap2::{Mmap, MmapMut, MmapOptions};
 use rustix::fs::{MemfdFlags, memfd_create};
 
 /// A bounded area of code. Pages take host memory once they are written.
+///
+/// Code that runs grows from the start; code that is out of the way grows from the end, so that the former lies close together.
 #[derive(Debug)]
 pub(super) struct CodeMemory {
     writable: MmapMut,
     executable: Mmap,
     used: usize,
+    /// Where the code that is out of the way begins.
+    cold: usize,
 }
 
 impl CodeMemory {
@@ -38,6 +42,7 @@ impl CodeMemory {
             writable,
             executable,
             used: 0,
+            cold: cap,
         })
     }
 
@@ -51,19 +56,27 @@ impl CodeMemory {
         self.used
     }
 
+    /// Where `len` bytes of code out of the way will lie.
+    pub(super) fn next_cold(&self, len: usize) -> usize {
+        (self.executable.as_ptr() as usize + self.cold).wrapping_sub(len)
+    }
+
     /// Forgets what lies after the first `used` bytes.
     pub(super) fn truncate(&mut self, used: usize) {
         self.used = self.used.min(used);
+        self.cold = self.writable.len();
     }
 
-    /// Adds code at [`CodeMemory::next`]; false if there is no room.
-    pub(super) fn push(&mut self, code: &[u8]) -> bool {
-        let Some(room) = self.writable.get_mut(self.used..self.used + code.len()) else {
+    /// Adds code at [`CodeMemory::next`], and its part out of the way at [`CodeMemory::next_cold`]; false if there is no room.
+    pub(super) fn push(&mut self, code: &[u8], cold: &[u8]) -> bool {
+        // Blocks start at quarters of a cache line.
+        let end = (self.used + code.len()).next_multiple_of(16);
+        let Some(cold_start) = self.cold.checked_sub(cold.len()).filter(|c| *c >= end) else {
             return false;
         };
-        room.copy_from_slice(code);
-        // Blocks start at cache half-lines.
-        self.used = (self.used + code.len()).next_multiple_of(16);
+        self.writable[self.used..][..code.len()].copy_from_slice(code);
+        self.writable[cold_start..self.cold].copy_from_slice(cold);
+        (self.used, self.cold) = (end, cold_start);
         true
     }
 

@@ -48,8 +48,10 @@ impl Jit {
     /// Compiles block `n` and gives the address to enter it at; `None` if there is no room.
     pub(crate) fn compile(&mut self, code: &CodeCache, n: u32) -> Option<usize> {
         let entry = self.memory.next();
-        let bytes = compile::block(code, n, &self.thunks, entry)?;
-        self.memory.push(&bytes).then_some(entry)
+        let mut block = compile::block(code, n, &self.thunks, entry)?;
+        let cold = self.memory.next_cold(block.cold_len());
+        let (code, cold) = block.place_cold(entry, cold)?;
+        self.memory.push(code, cold).then_some(entry)
     }
 
     /// Where compiled code jumps for a block that is not compiled.

@@ -89,7 +89,7 @@ impl Thunks {
             let at = memory.next();
             let mut ops = Asm::new(at);
             build(&mut ops);
-            memory.push(&ops.finalize().ok()?).then_some(at)
+            memory.push(&ops.finalize().ok()?, &[]).then_some(at)
         };
         let leave = add(&mut |ops| {
             // The status is in eax.
