@@ -14,8 +14,6 @@ use crate::ram::{HostPage, PAGE};
 const CAP_UOPS: usize = 8 << 20;
 /// Bytes of compiled code kept before the cache is emptied.
 const CAP_COMPILED: usize = 64 << 20;
-/// Bit of a code mode: the code is of a kernel, whose data addresses have the top bit set more often than not. A hint.
-pub const HIGH_HALF: u8 = 1 << 5;
 const NONE: u32 = u32::MAX;
 const WORDS: usize = PAGE as usize / 4;
 
@@ -28,8 +26,6 @@ pub struct Block {
     pub instructions: u32,
     /// Its first byte's place in its page.
     pub offset: u32,
-    /// The code mode that it was decoded in.
-    pub mode: u8,
     /// False once its page has changed.
     pub alive: bool,
     /// How often the interpreter has run it.
@@ -287,7 +283,6 @@ impl CodeCache {
             start: self.uops.len() as u32,
             instructions: decoded.instructions,
             offset: (gpa % PAGE) as u32,
-            mode,
             alive: true,
             runs: 0,
             entry: 0,

@@ -1,6 +1,6 @@
 //! State of a CPU that the engine itself works on.
 
-use super::tlb::Tlb;
+use super::tlb::{self, Tlb};
 use super::verify::Journal;
 
 /// The part of a CPU's state that every front end has. Compiled code reaches its fields by offset.
@@ -11,7 +11,7 @@ pub struct Core {
     pub regs: [u64; 256],
     /// Address of the next instruction; while a helper runs or a fault is recorded, of the current one.
     pub pc: u64,
-    /// Context numbers for data accesses, by the top bit of the address.
+    /// Context numbers for data accesses, by the top bit of the address, where the soft TLB's tags have them.
     data_context: [u64; 2],
     /// Exclusive or of the two.
     pub(crate) data_context_xor: u64,
@@ -42,6 +42,8 @@ pub(crate) struct Exchange {
     pub rest: u64,
     /// Place of a jump that may be made direct, or 0.
     pub site: u64,
+    /// The context of the half of the addresses that is usual now, as a part of a soft TLB's tag.
+    pub usual_context: u64,
     /// Tags for the jump cache, by the top bit of the address.
     pub tags: [u32; 2],
 }
@@ -76,12 +78,12 @@ impl Core {
 
     /// Sets the context numbers for data accesses and instruction fetch, each by the top bit of the address.
     pub fn set_contexts(&mut self, data: [u64; 2], code: [u64; 2]) {
-        self.data_context = data;
-        self.data_context_xor = data[0] ^ data[1];
+        self.data_context = data.map(tlb::context_tag);
+        self.data_context_xor = self.data_context[0] ^ self.data_context[1];
         self.code_context = code;
     }
 
-    /// Context of a data access.
+    /// Context of a data access, as a part of a soft TLB's tag.
     #[inline(always)]
     pub fn context_of(&self, ea: u64) -> u64 {
         self.data_context[(ea >> 63) as usize]

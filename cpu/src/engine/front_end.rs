@@ -35,8 +35,12 @@ pub trait FrontEnd {
     /// The engine's part of the state.
     fn core(&mut self) -> &mut Core;
 
-    /// Everything that decoding depends on besides the bytes: at most 6 bits. [`super::code::HIGH_HALF`] is one of them.
+    /// Everything that decoding depends on besides the bytes: at most 6 bits.
     fn code_mode(&self) -> u8;
+
+    /// True if data addresses now have the top bit set more often than not: a kernel runs. A hint, which changes only in a
+    /// [`super::uop::Op::CallEnd`] or between runs.
+    fn high_half(&self) -> bool;
 
     /// Translates an address, or records an exception.
     ///

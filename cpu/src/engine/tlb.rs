@@ -11,15 +11,26 @@ pub const ENTRIES: usize = 1024;
 /// Entries of the jump cache; a power of two.
 const JUMPS: usize = 1 << 16;
 
-/// Contexts are numbered below this; the number fits the low 12 bits of a tag.
+/// Contexts are numbered below this; the number fits the high 12 bits of a tag.
 pub const MAX_CONTEXTS: u64 = 4095;
 const INVALID: u64 = u64::MAX;
 
-/// One entry of 16 bytes: `tag` is the effective page address with the context in its low 12 bits.
+/// The number of a context as a part of a tag.
+pub fn context_tag(context: u64) -> u64 {
+    context << 52
+}
+
+/// Number of the page that holds the last byte of `n` at `ea`: a tag but for its context.
+#[inline(always)]
+fn page_of(ea: u64, n: usize) -> u64 {
+    ea.wrapping_add(n as u64 - 1) >> 12
+}
+
+/// One entry of 16 bytes.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Entry {
-    /// Page address | context, or all ones.
+    /// Number of the effective page | [`context_tag`], or all ones.
     pub tag: u64,
     /// Host address minus effective address.
     pub addend: usize,
@@ -101,23 +112,21 @@ impl Tlb {
     #[inline(always)]
     pub fn read_hit<const N: usize>(&self, ea: u64, ctx: u64) -> Option<usize> {
         let e = &self.read[index(ea)];
-        (e.tag == (ea.wrapping_add(N as u64 - 1) & !(PAGE - 1)) | ctx)
-            .then(|| (ea as usize).wrapping_add(e.addend))
+        (e.tag == page_of(ea, N) | ctx).then(|| (ea as usize).wrapping_add(e.addend))
     }
 
     /// Host address for a store, likewise.
     #[inline(always)]
     pub fn write_hit<const N: usize>(&self, ea: u64, ctx: u64) -> Option<usize> {
         let e = &self.write[index(ea)];
-        (e.tag == (ea.wrapping_add(N as u64 - 1) & !(PAGE - 1)) | ctx)
-            .then(|| (ea as usize).wrapping_add(e.addend))
+        (e.tag == page_of(ea, N) | ctx).then(|| (ea as usize).wrapping_add(e.addend))
     }
 
     /// Caches a page for loads.
     pub fn fill_read(&mut self, ea: u64, ctx: u64, host: HostPage) {
         let page = ea & !(PAGE - 1);
         self.read[index(ea)] = Entry {
-            tag: page | ctx,
+            tag: page_of(ea, 1) | ctx,
             addend: host.address().wrapping_sub(page as usize),
         };
     }
@@ -126,7 +135,7 @@ impl Tlb {
     pub fn fill_write(&mut self, ea: u64, ctx: u64, host: HostPage) {
         let page = ea & !(PAGE - 1);
         self.write[index(ea)] = Entry {
-            tag: page | ctx,
+            tag: page_of(ea, 1) | ctx,
             addend: host.address().wrapping_sub(page as usize),
         };
     }
@@ -172,9 +181,7 @@ impl Tlb {
     /// Forgets stores to a page of the host, which now holds code.
     pub fn drop_writes_to(&mut self, host: HostPage) {
         for e in self.write.iter_mut() {
-            if e.tag != INVALID
-                && e.addend.wrapping_add((e.tag & !(PAGE - 1)) as usize) == host.address()
-            {
+            if e.tag != INVALID && e.addend.wrapping_add((e.tag << 12) as usize) == host.address() {
                 *e = EMPTY;
             }
         }
@@ -190,7 +197,7 @@ impl Tlb {
         for _ in 0..len.div_ceil(PAGE).max(1) {
             for table in [&mut self.read, &mut self.write] {
                 let e = &mut table[index(page)];
-                if e.tag & !(PAGE - 1) == page {
+                if e.tag << 12 == page {
                     *e = EMPTY;
                 }
             }

@@ -684,7 +684,7 @@ impl Emitter<'_> {
                     (Kind::Mfspr, 9) => self.op(Op::Mov, rt, R_CTR, 0),
                     (Kind::Mtspr, 8) => self.op(Op::Mov, R_LR, rt, 0),
                     (Kind::Mtspr, 9) => self.op(Op::Mov, R_CTR, rt, 0),
-                    (Kind::Mtspr, 22 | 48 | 29 | 61) => return self.call_end(),
+                    (Kind::Mtspr, 13 | 22 | 29 | 48 | 61) => return self.call_end(),
                     _ => self.call(),
                 }
             }

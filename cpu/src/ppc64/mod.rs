@@ -22,7 +22,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::bus::Bus;
 use crate::engine::Shared;
-use crate::engine::code::HIGH_HALF;
 use crate::engine::exec::{self, Access, Core, Fault, FrontEnd, Stop, Translation};
 use crate::engine::uop::{R_CR0, Uop};
 use interrupts::Interrupt;
@@ -458,8 +457,12 @@ impl FrontEnd for Cpu {
 
     #[inline(always)]
     fn code_mode(&self) -> u8 {
-        let half = if self.msr & MSR_PR == 0 { HIGH_HALF } else { 0 };
-        (self.msr >> 63) as u8 | ((self.msr & MSR_LE) as u8) << 1 | half
+        (self.msr >> 63) as u8 | ((self.msr & MSR_LE) as u8) << 1
+    }
+
+    #[inline(always)]
+    fn high_half(&self) -> bool {
+        self.msr & MSR_PR == 0
     }
 
     fn translate(

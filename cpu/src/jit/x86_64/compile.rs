@@ -9,9 +9,8 @@ use dynasmrt::{DynamicLabel, DynasmApi, DynasmLabelApi, VecAssembler, dynasm};
 
 use super::helpers::Place;
 use super::registers::Registers;
-use super::thunks::{CONTEXT, INDEX_MASK, INDEX_SHIFT, READ, Thunks, WRITE, register};
+use super::thunks::{INDEX_MASK, INDEX_SHIFT, READ, Thunks, WRITE, register};
 use crate::engine::CodeCache;
-use crate::engine::code::HIGH_HALF;
 use crate::engine::uop::{Op, R_CA, R_CA32, R_SO, R_T0, R_ZERO, Reg, Uop};
 use crate::ram::PAGE;
 
@@ -29,7 +28,6 @@ pub(super) fn block(code: &CodeCache, n: u32, thunks: &Thunks, entry: usize) -> 
         thunks,
         compared: None,
         page_offset: i64::from(block.offset),
-        context: CONTEXT + if block.mode & HIGH_HALF != 0 { 8 } else { 0 },
         instructions: block.instructions,
     };
     c.enter();
@@ -119,8 +117,6 @@ struct Compiler<'a> {
     thunks: &'a Thunks,
     compared: Option<Compared>,
     page_offset: i64,
-    /// Displacement of the number of the usual data context.
-    context: i32,
     instructions: u32,
 }
 
@@ -808,9 +804,9 @@ impl Compiler<'_> {
         }
         x!(self
             ; mov ecx, eax
-            ; and r15, -4096
+            ; shr r15, 12
             ; shr ecx, INDEX_SHIFT
-            ; or r15, [rbp + self.context]
+            ; or r15, r13
             ; and ecx, INDEX_MASK
             ; cmp r15, [rbp + rcx + table]
             ; jne =>miss

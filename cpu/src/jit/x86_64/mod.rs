@@ -101,7 +101,9 @@ pub(crate) fn enter<F: FrontEnd>(
         return Exit::Next { pc, left, site: 0 };
     };
     let mode = f.code_mode();
+    let usual = if f.high_half() { 1 << 63 } else { 0 };
     let core = f.core();
+    core.exchange.usual_context = core.context_of(usual);
     core.exchange.tags = [core.jump_tag(0, mode), core.jump_tag(1 << 63, mode)];
     let core = std::ptr::from_mut::<Core>(core);
     let mut env = Env {

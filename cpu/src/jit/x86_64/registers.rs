@@ -2,8 +2,8 @@
 
 use crate::engine::uop::Reg;
 
-/// Host registers that hold registers of the flat file: rsi, rdi, r8 to r13.
-pub(super) const HOSTS: [u8; 8] = [6, 7, 8, 9, 10, 11, 12, 13];
+/// Host registers that hold registers of the flat file: rsi, rdi, r8 to r12.
+pub(super) const HOSTS: [u8; 7] = [6, 7, 8, 9, 10, 11, 12];
 
 /// The assignment at one point of a block.
 #[derive(Debug)]

@@ -2,6 +2,7 @@
 //!
 //! Host registers in compiled code:
 //! - `rbp`: the [`Core`], plus [`CORE_BIAS`]; `rbx`: effective address of the block; `r14`: instructions left, negative at the end;
+//! - `r13`: the context of the usual half of the addresses, as a part of a soft TLB's tag;
 //! - `rsp`: the [`super::helpers::Env`]'s address lies there; a call finds the stack aligned;
 //! - `rax`, `rcx`, `rdx`, `r15`: free within a micro-operation;
 //! - the others: registers of the flat file, see [`super::registers`].
@@ -30,6 +31,7 @@ const VALUE: i32 = field(EXCHANGE + offset_of!(Exchange, value));
 const BIAS: i32 = field(EXCHANGE + offset_of!(Exchange, bias));
 const LEFT: i32 = field(EXCHANGE + offset_of!(Exchange, left));
 const REST: i32 = field(EXCHANGE + offset_of!(Exchange, rest));
+const USUAL_CONTEXT: i32 = field(EXCHANGE + offset_of!(Exchange, usual_context));
 const SITE: i32 = field(EXCHANGE + offset_of!(Exchange, site));
 const TAGS: i32 = field(EXCHANGE + offset_of!(Exchange, tags));
 const JUMPS: i32 = field(offset_of!(Core, tlb) + offset_of!(Tlb, jumps_at));
@@ -38,7 +40,7 @@ pub(super) const READ: i32 = field(offset_of!(Core, tlb) + offset_of!(Tlb, read)
 /// And for stores.
 pub(super) const WRITE: i32 = field(offset_of!(Core, tlb) + offset_of!(Tlb, write));
 /// Number of the data context for addresses with a clear top bit; that for a set one follows.
-pub(super) const CONTEXT: i32 = field(Core::DATA_CONTEXT);
+const CONTEXT: i32 = field(Core::DATA_CONTEXT);
 /// The two, exclusive or.
 const CONTEXT_XOR: i32 = field(offset_of!(Core, data_context_xor));
 /// From an address to the place of its entry in a table: shift, and mask.
@@ -119,6 +121,7 @@ impl Thunks {
                 ; mov rbp, rdi
                 ; mov rbx, rdx
                 ; mov r14, rcx
+                ; mov r13, [rbp + USUAL_CONTEXT]
                 ; jmp rsi
             );
         })?;
@@ -215,10 +218,10 @@ fn access(ops: &mut Asm, table: i32, log: u8, helper: usize, leave: usize) {
         ; mov [rbp + REST], rdx
         ; lea r15, [rax + (1 << log) - 1]
         ; cqo
-        ; and r15, -4096
-        ; and edx, [rbp + CONTEXT_XOR]
+        ; shr r15, 12
+        ; and rdx, [rbp + CONTEXT_XOR]
         ; mov ecx, eax
-        ; xor edx, [rbp + CONTEXT]
+        ; xor rdx, [rbp + CONTEXT]
         ; shr ecx, INDEX_SHIFT
         ; or r15, rdx
         ; and ecx, INDEX_MASK
