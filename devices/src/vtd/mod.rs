@@ -35,6 +35,8 @@ pub mod spec;
 pub mod state;
 #[cfg(test)]
 mod tests;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod walk;
 
 use std::cell::Cell;

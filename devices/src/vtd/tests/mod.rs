@@ -1,0 +1,23 @@
+//! Tests of the unit. `conformance` names each rule with its section; `peers` has one test for each defect known of other emulators.
+
+mod random;
+
+use super::request::Request;
+use super::testing::DEVICE;
+use super::{Config, Operation};
+
+/// A configuration without caches, so that each request walks.
+fn uncached() -> Config {
+    Config {
+        caches: super::CacheConfig::OFF,
+        ..Config::full()
+    }
+}
+
+fn read(address: u64) -> Request {
+    Request::untranslated(DEVICE, address, Operation::Read)
+}
+
+fn write(address: u64) -> Request {
+    Request::untranslated(DEVICE, address, Operation::Write)
+}
