@@ -129,7 +129,7 @@ impl<M: TableMemory> Vtd<M> {
         let verify = Verify::from(words[1]);
         let exempt = self.inner.config.unverified_requester == Some(request.source);
         if !exempt && !verified(verify, request.source.0) {
-            return Err(fault(Reason::SourceId));
+            return Err(fault(Reason::SourceIdMismatch));
         }
         let entry = Remapped::from(words[0]);
         if entry.posted() {

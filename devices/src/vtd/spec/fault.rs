@@ -56,7 +56,7 @@ reasons! {
     IrteAccess = 0x23, "INTR.4", false, "interrupt remapping entry cannot be read";
     IrteReserved = 0x24, "INTR.5", true, "interrupt remapping entry has a reserved field set";
     CompatibilityBlocked = 0x25, "INTR.6", false, "compatibility format interrupt is blocked";
-    SourceId = 0x26, "INTR.7", true, "source-id verification failed";
+    SourceIdMismatch = 0x26, "INTR.7", true, "source-id verification failed";
     PidAccess = 0x27, "INTR.8", true, "posted interrupt descriptor cannot be accessed";
     PidReserved = 0x28, "INTR.9", true, "posted interrupt descriptor has a reserved field set";
     InterruptRangeRequest = 0x29, "INTR.10", false, "request to the interrupt range is not an interrupt";

@@ -1,8 +1,10 @@
 //! Tests of the unit. `conformance` names each rule with its section; `peers` has one test for each defect known of other emulators.
 
+mod conformance;
 mod random;
 
 use super::request::Request;
+use crate::dma::SourceId;
 use super::testing::DEVICE;
 use super::{Config, Operation};
 

@@ -3,7 +3,6 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::dma::SourceId;
 use crate::vtd::reference::{self, Code};
 use crate::vtd::spec::queue::types;
 use crate::vtd::testing::{DEVICE, Lab, RAM, ROOT};
