@@ -25,6 +25,13 @@ pub struct Snapshot {
     caches: CacheContents,
 }
 
+impl Snapshot {
+    /// What was cached.
+    pub fn caches(&self) -> &CacheContents {
+        &self.caches
+    }
+}
+
 /// A unit cannot be saved now: DMA is in flight, or actions were not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the unit is busy: let DMA end, call run, and carry out what it returns first")]

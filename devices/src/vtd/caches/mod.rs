@@ -58,13 +58,20 @@ pub struct CacheContents {
 }
 
 impl CacheContents {
+    /// Entries of the context cache, PASID cache, IOTLB, paging-structure cache and interrupt entry cache.
+    pub fn counts(&self) -> [usize; 5] {
+        [
+            self.context.len(),
+            self.pasid.len(),
+            self.iotlb.len(),
+            self.paging.len(),
+            self.interrupt.len(),
+        ]
+    }
+
     /// Entries of all caches together.
     pub fn len(&self) -> usize {
-        self.context.len()
-            + self.pasid.len()
-            + self.iotlb.len()
-            + self.paging.len()
-            + self.interrupt.len()
+        self.counts().iter().sum()
     }
 
     /// True if nothing is cached.

@@ -1,7 +1,12 @@
 //! Tests of the unit. `conformance` names each rule with its section; `peers` has one test for each defect known of other emulators.
 
 mod conformance;
+mod interrupts;
+mod peers;
+mod queue;
 mod random;
+mod units;
+mod values;
 
 use super::request::Request;
 use crate::dma::SourceId;

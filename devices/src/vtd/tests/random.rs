@@ -45,6 +45,9 @@ struct Asked {
 
 const PAGES: [u64; 8] = [0x1000, 0x2000, 0x20_0000, 0x4000_0000, 0x7f_c000_1000, 0xfee0_0000, 0xffff_8000_0000_0000, 0xff_ffff_ffff_f000];
 
+/// PASIDs and their domains.
+const DOMAINS: [(u32, u64); 3] = [(0, 0x7), (5, 0x70), (70, 0x700)];
+
 fn asked() -> impl Strategy<Value = Asked> {
     (
         prop::sample::select(PAGES.to_vec()),
@@ -130,12 +133,12 @@ impl Plan {
             entries.extend(lab.entries(first, depth, page, self.first_leaf));
         }
         lab.set_scalable_context(DEVICE, 0x1c, 5);
-        let words = [
-            second | self.width << 2 | self.kind << 6 | u64::from(self.ad) << 9,
-            7 | u64::from(self.snooped) << 23,
-            first | u64::from(self.five_level) << 2 | self.pasid_flags,
-        ];
-        for pasid in [0, 5, 70] {
+        for (pasid, domain) in DOMAINS {
+            let words = [
+                second | self.width << 2 | self.kind << 6 | u64::from(self.ad) << 9,
+                domain | u64::from(self.snooped) << 23,
+                first | u64::from(self.five_level) << 2 | self.pasid_flags,
+            ];
             lab.set_pasid(DEVICE, pasid, words);
             let at = lab.pasid_entry(DEVICE, pasid);
             entries.extend([at, at + 8, at + 16, at + 24]);
@@ -188,9 +191,11 @@ proptest! {
 }
 
 /// Something a driver does to tables, followed by the invalidation that the specification asks for.
-fn driver_step(lab: &Lab, plan: &Plan, entries: &[u64], step: (u8, usize, u32)) {
+fn driver_step(lab: &Lab, plan: &Plan, entries: &[u64], domains: &[u64], step: (u8, usize, u32)) {
     let (what, entry, bit) = step;
     let at = entries[entry % entries.len()];
+    // Two tables with one domain id are a driver's mistake, which is not what is tried here.
+    let bit = if domains.contains(&at) { bit | 16 } else { bit };
     lab.put(at, lab.get(at) ^ 1 << bit);
     match what % 3 {
         0 => lab.invalidate_all(),
@@ -203,14 +208,16 @@ fn driver_step(lab: &Lab, plan: &Plan, entries: &[u64], step: (u8, usize, u32)) 
         _ => {
             lab.submit([u64::from(types::CONTEXT_CACHE) | 1 << 4, 0]);
             lab.submit([u64::from(types::PASID_CACHE) | 3 << 4, 0]);
-            for domain in [7u64, 6, 5, 3, 15, 23, 39, 71, 135, 0] {
+            for domain in [0x7u64, 0x70, 0x700] {
                 lab.submit([u64::from(types::IOTLB) | 2 << 4 | domain << 16, 0]);
                 for pasid in [0u64, 5, 70] {
                     lab.submit([u64::from(types::PASID_IOTLB) | 2 << 4 | domain << 16 | pasid << 32, 0]);
                 }
             }
-            // A flipped bit of DID may be any of the 16: the rest goes here.
-            lab.submit([u64::from(types::IOTLB) | 1 << 4, 0]);
+            if plan.mode == 0 {
+                // The context entry's domain may be any by now.
+                lab.submit([u64::from(types::IOTLB) | 1 << 4, 0]);
+            }
             assert!(lab.wait());
         }
     }
@@ -237,6 +244,10 @@ proptest! {
         // A queue in 128-bit format is not for scalable mode, and the queue is not for reserved modes.
         prop_assume!(plan.mode < 2);
         let (lab, entries) = plan.lab(Config { caches, ..Config::full() });
+        let domains: Vec<u64> = match plan.mode {
+            1 => DOMAINS.iter().map(|(pasid, _)| lab.pasid_entry(DEVICE, *pasid) + 8).collect(),
+            _ => Vec::new(),
+        };
         for n in 0..=steps.len() {
             for asked in &plan.requests {
                 let request = plan.request(asked);
@@ -254,7 +265,7 @@ proptest! {
                 }
             }
             if let Some(step) = steps.get(n) {
-                driver_step(&lab, &plan, &entries, *step);
+                driver_step(&lab, &plan, &entries, &domains, *step);
             }
         }
     }
