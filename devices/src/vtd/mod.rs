@@ -20,7 +20,7 @@
 pub mod ats;
 pub mod caches;
 pub mod config;
-//pub mod embed;
+pub mod embed;
 pub mod explain;
 pub mod interrupt;
 pub mod memory;

@@ -355,7 +355,7 @@ impl Iotlb {
         }
         let bit = 1 << (4 * key.kind + class as u64);
         if self.present.load(Ordering::Relaxed) & bit == 0 {
-            self.present.fetch_or(bit, Ordering::SeqCst);
+            self.present.fetch_or(bit, Ordering::AcqRel);
         }
         let words = [
             key.tag | (class as u64) << CLASS_SHIFT,
@@ -377,7 +377,9 @@ impl Iotlb {
     /// Forgets the second-stage pages of a domain in 2^bits bytes at `address`, and all its nested ones: those are tagged with the
     /// first stage's addresses, which say nothing about the second stage's. VT-d 4.1 §6.5.2.3.
     pub fn remove_pages(&self, domain: u16, address: u64, bits: u32) {
-        let present = self.present.load(Ordering::SeqCst);
+        // First the new generation: a fill that is not in `present` yet drops its entry.
+        self.table.begin_removal();
+        let present = self.present.load(Ordering::Acquire);
         let pages = 1u64.checked_shl(bits - 12).unwrap_or(u64::MAX);
         if present >> (4 * NESTED) & 0xf == 0 && pages <= FEW_PAGES {
             for (class, size) in SHIFTS.into_iter().enumerate() {

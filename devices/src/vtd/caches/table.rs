@@ -3,6 +3,10 @@
 //! Each entry is a few atomic words under a sequence number: even when at rest, odd while being written. A reader that sees the number
 //! change takes it for a miss. A fill is told the generation of the cache at the time its walk began, and drops the entry if an
 //! invalidation has begun since.
+//!
+//! Why no invalidation misses a fill: both read-modify-write the generation, the fill after it has locked its line, the invalidation
+//! before it looks at any. If the fill comes first, the invalidation sees the locked line, or what came of it; otherwise the fill sees
+//! the new generation.
 
 use super::sync::{AtomicU64, Ordering, WAYS, fence, pause};
 
@@ -32,7 +36,7 @@ impl<const K: usize, const V: usize> Line<K, V> {
             return None;
         }
         self.sequence
-            .compare_exchange(s, s + 1, Ordering::SeqCst, Ordering::Relaxed)
+            .compare_exchange(s, s + 1, Ordering::AcqRel, Ordering::Relaxed)
             .ok()
             .inspect(|_| fence(Ordering::Release))
     }
@@ -114,7 +118,7 @@ impl<const K: usize, const V: usize> Table<K, V> {
     /// The generation to hand to [`Table::fill`]; ask before the walk.
     #[inline]
     pub fn generation(&self) -> u64 {
-        self.generation.load(Ordering::SeqCst)
+        self.generation.load(Ordering::Acquire)
     }
 
     /// Keeps a value that was found by a walk begun at `generation`.
@@ -137,17 +141,20 @@ impl<const K: usize, const V: usize> Table<K, V> {
         for (word, k) in line.key.iter().zip(key) {
             word.store(k, Ordering::Relaxed);
         }
-        if self.generation.load(Ordering::SeqCst) != generation {
+        if self.generation.fetch_add(0, Ordering::AcqRel) != generation {
             line.clear();
         }
         line.unlock(was);
     }
 
+    /// Begins an invalidation: fills whose walk began before drop their entries from now on.
+    pub fn begin_removal(&self) {
+        self.generation.fetch_add(1, Ordering::AcqRel);
+    }
+
     /// Removes the entries of which `matches` is true.
-    ///
-    /// A fill that runs at the same time either sees the new generation and drops its entry, or its line is seen here.
     pub fn remove(&self, mut matches: impl FnMut(&[u64; K], &[u64; V]) -> bool) {
-        self.generation.fetch_add(1, Ordering::SeqCst);
+        self.begin_removal();
         for line in &self.lines {
             Self::remove_line(line, &mut matches);
         }
@@ -155,7 +162,7 @@ impl<const K: usize, const V: usize> Table<K, V> {
 
     /// Removes the entry of one key, if it is there.
     pub fn remove_key(&self, key: &[u64; K]) {
-        self.generation.fetch_add(1, Ordering::SeqCst);
+        self.begin_removal();
         for line in self.set(key) {
             Self::remove_line(line, &mut |k, _| k == key);
         }
@@ -163,7 +170,7 @@ impl<const K: usize, const V: usize> Table<K, V> {
 
     fn remove_line(line: &Line<K, V>, matches: &mut impl FnMut(&[u64; K], &[u64; V]) -> bool) {
         // An empty line at rest stays empty unless a fill takes it, and that fill sees the new generation.
-        if line.sequence.load(Ordering::SeqCst) & 1 == 0 && line.key() == [0; K] {
+        if line.sequence.load(Ordering::Acquire) & 1 == 0 && line.key() == [0; K] {
             return;
         }
         let was = loop {

@@ -1,6 +1,7 @@
 //! Tests of the unit. `conformance` names each rule with its section; `peers` has one test for each defect known of other emulators.
 
 mod conformance;
+mod embedding;
 mod interrupts;
 mod peers;
 mod queue;

@@ -1,0 +1,107 @@
+//! This project's unit with this project's `edu`.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use viommu_devices::dma::{DmaPort, SourceId};
+use viommu_devices::edu::{BUFFER, Edu};
+use viommu_devices::effects::Effects;
+use viommu_devices::memory::GuestRam;
+use viommu_devices::pci::PciDevice;
+use viommu_devices::vtd::{Config, Vtd};
+use vm_memory::{Bytes, GuestAddress};
+
+use crate::scenario::Target;
+
+/// Physical page that the device's buffer is loaded from, past the unit.
+const LOADER: u64 = 0x80_0000;
+
+pub struct Ours {
+    ram: GuestRam,
+    unit: Vtd<GuestRam>,
+    edu: Edu,
+}
+
+/// What QEMU 7.2's unit can do, as far as scenarios look at it.
+fn like_qemu(scalable: bool) -> Config {
+    let legacy = Config {
+        host_address_width: 48,
+        fault_records: 1,
+        esrtps: false,
+        esirtps: false,
+        coherent: false,
+        device_tlb: false,
+        interrupt_remapping: false,
+        eim: false,
+        snoop_control: false,
+        protected_memory: false,
+        ..Config::legacy()
+    };
+    if !scalable {
+        return legacy;
+    }
+    Config {
+        scalable: true,
+        second_stage: true,
+        rid_pasid: true,
+        ..legacy
+    }
+}
+
+impl Ours {
+    pub fn new(scalable: bool) -> Result<Self> {
+        let ram = GuestRam::from_ranges(&[(GuestAddress(0), 64 << 20)])?;
+        let unit = Vtd::new(like_qemu(scalable), ram.clone())?;
+        let source = SourceId(0x10);
+        let port = DmaPort::new(source, Arc::new(unit.clone()), ram.clone());
+        let mut edu = Edu::new("edu", port);
+        edu.config_write(4, 2, 6, &mut Effects::default());
+        Ok(Ours { ram, unit, edu })
+    }
+}
+
+fn transfer(edu: &mut Edu, bus: u64, from_device: bool) {
+    let (source, destination) = if from_device { (BUFFER, bus) } else { (bus, BUFFER) };
+    for (at, value) in [
+        (0x80, source),
+        (0x88, destination),
+        (0x90, 8),
+        (0x98, 1 | u64::from(from_device) << 1),
+    ] {
+        edu.bar_write(0, at, &value.to_le_bytes(), &mut Effects::default());
+    }
+}
+
+impl Target for Ours {
+    fn read_memory(&mut self, at: u64) -> Result<u64> {
+        Ok(u64::from_le(self.ram.read_obj(GuestAddress(at))?))
+    }
+
+    fn write_memory(&mut self, at: u64, value: u64) -> Result<()> {
+        self.ram.write_obj(value.to_le(), GuestAddress(at)).context("memory")
+    }
+
+    fn read_register(&mut self, offset: u64, size: u8) -> Result<u64> {
+        Ok(self.unit.read(offset, size))
+    }
+
+    fn write_register(&mut self, offset: u64, size: u8, value: u64) -> Result<()> {
+        self.unit.write(offset, size, value);
+        Ok(())
+    }
+
+    fn dma(&mut self, bus: u64, from_device: bool) -> Result<()> {
+        transfer(&mut self.edu, bus, from_device);
+        Ok(())
+    }
+
+    fn load_buffer(&mut self, value: u64) -> Result<()> {
+        // With translation off for a moment, as QEMU's side does it; GSTS says what to come back to.
+        self.write_memory(LOADER, value)?;
+        let gsts = self.unit.read(0x1c, 4);
+        self.unit.write(0x18, 4, gsts & 0x0780_0000);
+        transfer(&mut self.edu, LOADER, false);
+        self.unit.write(0x18, 4, gsts & 0x8780_0000);
+        Ok(())
+    }
+}
