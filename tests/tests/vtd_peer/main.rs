@@ -7,7 +7,7 @@ mod scenario;
 
 use ours::Ours;
 use qemu::Qemu;
-use scenario::{Scenario, Target, parse};
+use scenario::{Scenario, parse};
 
 const SCENARIOS: &str = include_str!("scenarios.txt");
 

@@ -13,9 +13,6 @@ use vm_memory::{Bytes, GuestAddress};
 
 use crate::scenario::Target;
 
-/// Physical page that the device's buffer is loaded from, past the unit.
-const LOADER: u64 = 0x80_0000;
-
 pub struct Ours {
     ram: GuestRam,
     unit: Vtd<GuestRam>,
@@ -60,18 +57,6 @@ impl Ours {
     }
 }
 
-fn transfer(edu: &mut Edu, bus: u64, from_device: bool) {
-    let (source, destination) = if from_device { (BUFFER, bus) } else { (bus, BUFFER) };
-    for (at, value) in [
-        (0x80, source),
-        (0x88, destination),
-        (0x90, 8),
-        (0x98, 1 | u64::from(from_device) << 1),
-    ] {
-        edu.bar_write(0, at, &value.to_le_bytes(), &mut Effects::default());
-    }
-}
-
 impl Target for Ours {
     fn read_memory(&mut self, at: u64) -> Result<u64> {
         Ok(u64::from_le(self.ram.read_obj(GuestAddress(at))?))
@@ -90,18 +75,17 @@ impl Target for Ours {
         Ok(())
     }
 
-    fn dma(&mut self, bus: u64, from_device: bool) -> Result<()> {
-        transfer(&mut self.edu, bus, from_device);
-        Ok(())
-    }
-
-    fn load_buffer(&mut self, value: u64) -> Result<()> {
-        // With translation off for a moment, as QEMU's side does it; GSTS says what to come back to.
-        self.write_memory(LOADER, value)?;
-        let gsts = self.unit.read(0x1c, 4);
-        self.unit.write(0x18, 4, gsts & 0x0780_0000);
-        transfer(&mut self.edu, LOADER, false);
-        self.unit.write(0x18, 4, gsts & 0x8780_0000);
+    fn dma(&mut self, bus: u64, offset: u64, len: u64, from_device: bool) -> Result<()> {
+        let local = BUFFER + offset;
+        let (source, destination) = if from_device { (local, bus) } else { (bus, local) };
+        for (at, value) in [
+            (0x80, source),
+            (0x88, destination),
+            (0x90, len),
+            (0x98, 1 | u64::from(from_device) << 1),
+        ] {
+            self.edu.bar_write(0, at, &value.to_le_bytes(), &mut Effects::default());
+        }
         Ok(())
     }
 }

@@ -21,6 +21,14 @@ use viommu_devices::vtd::spec::registers::Register;
 pub const ROOT: u64 = 0x100_0000;
 pub const QUEUE: u64 = 0x100_8000;
 pub const STATUS: u64 = 0x100_9000;
+/// Physical page that the device's buffer is loaded from before anything else, while translation is off.
+const LOADER: u64 = 0x80_0000;
+/// Quadwords loaded: each write sends another, and the last is for copies.
+const SLOTS: u64 = 64;
+
+fn pattern(slot: u64) -> u64 {
+    0x1122_3344_0000_0000 + slot
+}
 
 /// A unit and a device behind it.
 pub trait Target {
@@ -28,10 +36,8 @@ pub trait Target {
     fn write_memory(&mut self, at: u64, value: u64) -> Result<()>;
     fn read_register(&mut self, offset: u64, size: u8) -> Result<u64>;
     fn write_register(&mut self, offset: u64, size: u8, value: u64) -> Result<()>;
-    /// 8 bytes between the device's buffer and the bus.
-    fn dma(&mut self, bus: u64, from_device: bool) -> Result<()>;
-    /// Puts a value into the device's buffer, with translation off meanwhile.
-    fn load_buffer(&mut self, value: u64) -> Result<()>;
+    /// Moves bytes between the device's buffer, from `offset` on, and the bus.
+    fn dma(&mut self, bus: u64, offset: u64, len: u64, from_device: bool) -> Result<()>;
 }
 
 #[derive(Clone, Debug)]
@@ -153,7 +159,8 @@ struct Run<'a> {
     target: &'a mut dyn Target,
     scalable: bool,
     tail: u64,
-    pattern: u64,
+    /// Quadwords of the device's buffer sent so far.
+    sent: u64,
 }
 
 impl Scenario {
@@ -171,8 +178,12 @@ impl Scenario {
             target,
             scalable: self.scalable,
             tail: 0,
-            pattern: 0x1122_3344_0000_0000,
+            sent: 0,
         };
+        for slot in 0..SLOTS {
+            run.target.write_memory(LOADER + 8 * slot, pattern(slot))?;
+        }
+        run.target.dma(LOADER, 0, 8 * SLOTS, false)?;
         let mut seen = Vec::new();
         for (line, step) in &self.steps {
             let observed = run.step(step).with_context(|| format!("line {line}"))?;
@@ -200,19 +211,18 @@ impl Run<'_> {
                 return Ok(Some(if done { "done" } else { "not done" }.to_owned()));
             }
             Step::Write(bus, gpa) => {
-                self.pattern += 1;
-                self.target.load_buffer(self.pattern)?;
-                self.target.dma(*bus, true)?;
-                let arrived = self.target.read_memory(*gpa)? == self.pattern;
+                self.target.dma(*bus, 8 * self.sent, 8, true)?;
+                let arrived = self.target.read_memory(*gpa)? == pattern(self.sent);
+                self.sent = (self.sent + 1) % (SLOTS - 1);
                 return Ok(Some(if arrived { "arrived" } else { "nothing" }.to_owned()));
             }
             Step::Copy(bus, to, gpa) => {
-                self.target.load_buffer(0)?;
-                self.target.dma(*bus, false)?;
-                self.target.dma(*to, true)?;
+                let slot = 8 * (SLOTS - 1);
+                self.target.dma(*bus, slot, 8, false)?;
+                self.target.dma(*to, slot, 8, true)?;
                 return Ok(Some(format!("{:#x}", self.target.read_memory(*gpa)?)));
             }
-            Step::Read(bus) => self.target.dma(*bus, false)?,
+            Step::Read(bus) => self.target.dma(*bus, 8 * (SLOTS - 1), 8, false)?,
             Step::Fault => return self.fault().map(Some),
             Step::Register(r) => return Ok(Some(format!("{:#x}", self.register(*r)?))),
             Step::See(at) => return Ok(Some(format!("{:#x}", self.target.read_memory(*at)?))),

@@ -4,11 +4,11 @@
 //! read-modify-write, no lock. An invalidation first removes its entries from the caches, then begins a new epoch
 //! ([`Grace::advance`]) and is complete once no slot holds an older one ([`Grace::passed`]).
 //!
-//! Why a DMA that is not waited for cannot have seen a removed entry: both sides read-modify-write the slot. Either the check in `passed`
-//! comes after the DMA's mark, and sees it; or the mark comes after the check, and then the DMA also sees everything that came before
-//! the check, the removal included.
+//! Why a DMA that is not waited for cannot have seen a removed entry: `enter` and `advance` both read-modify-write the slot. Either
+//! `advance` comes after the DMA's mark, and `passed` sees the mark until the DMA has left; or the mark comes after, and then the DMA
+//! also sees everything that came before `advance`, the removal included.
 
-use super::sync::{AtomicU64, Ordering, SLOTS};
+use super::sync::{AtomicU64, Ordering, SLOTS, clear};
 
 /// One cache line each, so that threads do not disturb each other.
 #[derive(Debug, Default)]
@@ -59,7 +59,8 @@ impl Grace {
     pub fn enter(&self, hint: usize) -> Ticket {
         let first = hint % SLOTS;
         let epoch = self.epoch.0.load(Ordering::Acquire);
-        if self.used.0.load(Ordering::Relaxed) > first as u64 && self.mark(first, epoch) {
+        // Acquire: who relies on another thread's mark of the slot as used also sees what came before a check that missed it.
+        if self.used.0.load(Ordering::Acquire) > first as u64 && self.mark(first, epoch) {
             return Ticket(first);
         }
         self.enter_elsewhere(first)
@@ -92,7 +93,7 @@ impl Grace {
     #[inline]
     pub fn leave(&self, ticket: Ticket) {
         match self.slots.get(ticket.0) {
-            Some(slot) => slot.0.store(0, Ordering::Release),
+            Some(slot) => clear(&slot.0),
             None => {
                 self.overflow.0.fetch_sub(1, Ordering::AcqRel);
             }
@@ -101,15 +102,22 @@ impl Grace {
 
     /// Begins an epoch and returns its number.
     pub fn advance(&self) -> u64 {
-        self.epoch.0.fetch_add(1, Ordering::AcqRel) + 1
+        let target = self.epoch.0.fetch_add(1, Ordering::AcqRel) + 1;
+        let used = self.used.0.fetch_add(0, Ordering::AcqRel) as usize;
+        for slot in self.slots.iter().take(used) {
+            slot.0.fetch_add(0, Ordering::AcqRel);
+        }
+        self.overflow.0.fetch_add(0, Ordering::AcqRel);
+        target
     }
 
-    /// True if no DMA in flight began before epoch `target`. DMAs without a slot count as old ones.
+    /// True if no DMA in flight began before epoch `target`, which [`Grace::advance`] returned to this thread or to one that this thread
+    /// synchronized with. DMAs without a slot count as old ones.
     pub fn passed(&self, target: u64) -> bool {
-        let used = self.used.0.fetch_add(0, Ordering::AcqRel) as usize;
+        let used = self.used.0.load(Ordering::Acquire) as usize;
         self.slots.iter().take(used).all(|slot| {
-            let epoch = slot.0.fetch_add(0, Ordering::AcqRel);
+            let epoch = slot.0.load(Ordering::Acquire);
             epoch == 0 || epoch >= target
-        }) && self.overflow.0.fetch_add(0, Ordering::AcqRel) == 0
+        }) && self.overflow.0.load(Ordering::Acquire) == 0
     }
 }

@@ -41,6 +41,16 @@ impl<const K: usize, const V: usize> Line<K, V> {
             .inspect(|_| fence(Ordering::Release))
     }
 
+    /// Waits until nobody else writes the line; that is a matter of a few stores.
+    fn lock(&self) -> u64 {
+        loop {
+            if let Some(was) = self.try_lock() {
+                return was;
+            }
+            pause();
+        }
+    }
+
     fn unlock(&self, was: u64) {
         self.sequence.store(was + 2, Ordering::Release);
     }
@@ -173,12 +183,7 @@ impl<const K: usize, const V: usize> Table<K, V> {
         if line.sequence.load(Ordering::Acquire) & 1 == 0 && line.key() == [0; K] {
             return;
         }
-        let was = loop {
-            match line.try_lock() {
-                Some(was) => break was,
-                None => pause(),
-            }
-        };
+        let was = line.lock();
         let key = line.key();
         let value = std::array::from_fn(|i| line.value[i].load(Ordering::Relaxed));
         if key != [0; K] && matches(&key, &value) {
