@@ -15,7 +15,10 @@ use viommu_devices::vtd::spec::pasid::PasidEntry as Pe;
 use viommu_devices::vtd::spec::queue::types;
 use viommu_devices::vtd::spec::registers::Register;
 use viommu_devices::vtd::testing::{DEVICE, Lab, STATUS};
-use viommu_devices::vtd::{CacheConfig, Config, Operation, Request};
+use viommu_devices::vtd::{CacheConfig, Config, Operation, Request, Vtd};
+
+/// Offset of the tail register.
+const IQT: u64 = 0x88;
 
 /// 4 KiB pages of the second stage, 4 levels, legacy mode.
 fn legacy(caches: CacheConfig) -> Lab {
@@ -38,7 +41,14 @@ fn nested(caches: CacheConfig) -> Lab {
         ..Config::full()
     });
     let (f, s) = (lab.page(), lab.page());
-    lab.map_first(f, 4, 0x1000, 0x5000, 1, first::RW | first::US | first::A | first::D);
+    lab.map_first(
+        f,
+        4,
+        0x1000,
+        0x5000,
+        1,
+        first::RW | first::US | first::A | first::D,
+    );
     for page in 0..4096 {
         lab.map_second(s, 4, page << 12, page << 12, 1, 3);
     }
@@ -54,7 +64,9 @@ fn request(address: u64) -> Request {
 
 fn single(c: &mut Criterion) {
     let lab = legacy(CacheConfig::default());
-    c.bench_function("iotlb hit", |b| b.iter(|| lab.unit.translate(black_box(&request(0x5123)))));
+    c.bench_function("iotlb hit", |b| {
+        b.iter(|| lab.unit.translate(black_box(&request(0x5123))))
+    });
     c.bench_function("iotlb hit, in flight", |b| {
         b.iter(|| {
             let _guard = lab.unit.enter();
@@ -68,9 +80,13 @@ fn single(c: &mut Criterion) {
         ..CacheConfig::OFF
     };
     let walking = legacy(miss);
-    c.bench_function("second-stage miss, 4 levels", |b| b.iter(|| walking.unit.translate(black_box(&request(0x5123)))));
+    c.bench_function("second-stage miss, 4 levels", |b| {
+        b.iter(|| walking.unit.translate(black_box(&request(0x5123))))
+    });
     let both = nested(miss);
-    c.bench_function("nested miss, 4x4 levels", |b| b.iter(|| both.unit.translate(black_box(&request(0x1123)))));
+    c.bench_function("nested miss, 4x4 levels", |b| {
+        b.iter(|| both.unit.translate(black_box(&request(0x1123))))
+    });
     let mut tail = 0;
     for n in 0..128 {
         let at = 0x2000 + 32 * n;
@@ -91,7 +107,7 @@ fn single(c: &mut Criterion) {
 }
 
 /// Translations a second of `threads` threads, each to its own pages, while another invalidates a page now and then.
-fn rate(lab: &Lab, threads: u64) -> f64 {
+fn rate(unit: &Vtd, threads: u64) -> f64 {
     let stop = AtomicBool::new(false);
     let total = AtomicU64::new(0);
     let start = Instant::now();
@@ -102,8 +118,8 @@ fn rate(lab: &Lab, threads: u64) -> f64 {
                 let mut n = 0;
                 while !stop.load(Ordering::Relaxed) {
                     for page in 0..64 {
-                        let _guard = lab.unit.enter();
-                        let _ = black_box(lab.unit.translate(&request((64 * t + page) << 12)));
+                        let _guard = unit.enter();
+                        let _ = black_box(unit.translate(&request((64 * t + page) << 12)));
                     }
                     n += 64;
                 }
@@ -111,10 +127,10 @@ fn rate(lab: &Lab, threads: u64) -> f64 {
             });
         }
         s.spawn(|| {
-            let mut tail = lab.register(Register::IQT);
+            let mut tail = unit.read(IQT, 8);
             while !stop.load(Ordering::Relaxed) {
                 tail = (tail + 64) & 0xfff;
-                lab.set_register(Register::IQT, tail);
+                unit.write(IQT, 8, tail);
                 std::thread::sleep(Duration::from_micros(100));
             }
         });
@@ -133,10 +149,16 @@ fn threads(_: &mut Criterion) {
             u64::from(types::WAIT) | 1 << 5 | 1 << 32
         };
         lab.put(0x2000 + 32 * n, low);
-        lab.put(0x2000 + 32 * n + 8, if n % 2 == 0 { 0x5000 } else { STATUS });
+        lab.put(
+            0x2000 + 32 * n + 8,
+            if n % 2 == 0 { 0x5000 } else { STATUS },
+        );
     }
-    let (one, two) = (rate(&lab, 1), rate(&lab, 2));
-    println!("threads: one {one:.3e}/s, two {two:.3e}/s: {:.2} times, while a third invalidates", two / one);
+    let (one, two) = (rate(&lab.unit, 1), rate(&lab.unit, 2));
+    println!(
+        "threads: one {one:.3e}/s, two {two:.3e}/s: {:.2} times, while a third invalidates",
+        two / one
+    );
 }
 
 criterion_group!(benches, single, threads);

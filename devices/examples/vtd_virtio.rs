@@ -25,7 +25,10 @@ const REQUEST: u64 = 0x3000;
 const ANSWER: u64 = 0x4000;
 
 /// Handles the chains in the queue; the bytes answered, or why it could not go on.
-fn run_device<M: GuestMemory>(queue: &mut Queue, memory: &M) -> Result<usize, Box<dyn std::error::Error>> {
+fn run_device<M: GuestMemory>(
+    queue: &mut Queue,
+    memory: &M,
+) -> Result<usize, Box<dyn std::error::Error>> {
     let mut answered = 0;
     while let Some(chain) = queue.iter(memory)?.next() {
         let head = chain.head_index();
@@ -59,8 +62,10 @@ fn submit(lab: &Lab, text: &[u8], number: u16) {
         ram.write_obj(flags, at(d + 12)).expect("memory");
         ram.write_obj(1u16, at(d + 14)).expect("memory");
     }
-    ram.write_obj(0u16, at(AVAIL + 4 + 2 * u64::from(number % 16))).expect("memory");
-    ram.store(number + 1, at(AVAIL + 2), Ordering::Release).expect("memory");
+    ram.write_obj(0u16, at(AVAIL + 4 + 2 * u64::from(number % 16)))
+        .expect("memory");
+    ram.store(number + 1, at(AVAIL + 2), Ordering::Release)
+        .expect("memory");
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -85,8 +90,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     submit(&lab, text, 0);
     let answered = run_device(&mut queue, &bus)?;
     let mut answer = vec![0; text.len()];
-    lab.ram.read_slice(&mut answer, GuestAddress(RAM + ANSWER))?;
-    println!("answer of {answered} bytes: {}", String::from_utf8_lossy(&answer));
+    lab.ram
+        .read_slice(&mut answer, GuestAddress(RAM + ANSWER))?;
+    println!(
+        "answer of {answered} bytes: {}",
+        String::from_utf8_lossy(&answer)
+    );
     assert_eq!(answer, b"THROUGH THE UNIT");
 
     // The driver unmaps the page of the answer, invalidates, and submits again: the device's write faults.
@@ -99,8 +108,19 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let [record] = records[..] else {
         return Err(format!("expected one fault record, not {records:x?}").into());
     };
-    println!("fault record: code {:#x}, page {:#x}", record.code(), record.info());
+    println!(
+        "fault record: code {:#x}, page {:#x}",
+        record.code(),
+        record.info()
+    );
     assert_eq!((record.code(), record.info()), (5, BUS + ANSWER));
-    print!("{}", lab.unit.explain(&Request::untranslated(DEVICE, BUS + ANSWER, Operation::Write)));
+    print!(
+        "{}",
+        lab.unit.explain(&Request::untranslated(
+            DEVICE,
+            BUS + ANSWER,
+            Operation::Write
+        ))
+    );
     Ok(())
 }

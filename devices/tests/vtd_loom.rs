@@ -69,7 +69,11 @@ impl Model {
             }
         };
         if translated.is_some() {
-            assert_eq!(self.reused.load(Ordering::SeqCst), 0, "stale use after a completed wait");
+            assert_eq!(
+                self.reused.load(Ordering::SeqCst),
+                0,
+                "stale use after a completed wait"
+            );
         }
         self.grace.leave(ticket);
     }
@@ -175,7 +179,10 @@ fn no_lost_dirty_bit() {
                     break;
                 }
                 let new = entry | DIRTY;
-                let swapped = device.entry.compare_exchange(entry, new, Ordering::SeqCst, Ordering::SeqCst);
+                let swapped =
+                    device
+                        .entry
+                        .compare_exchange(entry, new, Ordering::SeqCst, Ordering::SeqCst);
                 if swapped.is_ok() {
                     count.store(1, Ordering::SeqCst);
                     break;
@@ -187,7 +194,15 @@ fn no_lost_dirty_bit() {
         let last = m.entry.swap(0, Ordering::SeqCst);
         t.join().unwrap();
         let seen = (first | last) & DIRTY != 0;
-        assert_eq!(seen, written.load(Ordering::SeqCst) == 1, "each write is seen once");
-        assert_eq!(m.entry.load(Ordering::SeqCst), 0, "a cleared entry stays clear");
+        assert_eq!(
+            seen,
+            written.load(Ordering::SeqCst) == 1,
+            "each write is seen once"
+        );
+        assert_eq!(
+            m.entry.load(Ordering::SeqCst),
+            0,
+            "a cleared entry stays clear"
+        );
     });
 }

@@ -95,11 +95,16 @@ impl<M: TableMemory> Vtd<M> {
                 operation: super::Operation::Read,
                 ..request
             };
-            result = walker.translate(&read, &mut ()).map(|t| super::Translation { write: false, ..t });
+            result = walker
+                .translate(&read, &mut ())
+                .map(|t| super::Translation { write: false, ..t });
         }
         match result {
             Ok(t) => {
-                let bits = t.page_shift.min(self.inner.config.host_address_width).min(63);
+                let bits = t
+                    .page_shift
+                    .min(self.inner.config.host_address_width)
+                    .min(63);
                 Ok(Completion {
                     address: t.address & !mask(bits - 1, 0),
                     bits,

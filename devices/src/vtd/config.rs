@@ -316,8 +316,18 @@ impl Config {
         };
         range("version (major)", self.version.0.into(), 0, 15)?;
         range("version (minor)", self.version.1.into(), 0, 15)?;
-        range("host_address_width", self.host_address_width as usize, 32, 52)?;
-        range("guest_address_width", self.guest_address_width as usize, 30, 57)?;
+        range(
+            "host_address_width",
+            self.host_address_width as usize,
+            32,
+            52,
+        )?;
+        range(
+            "guest_address_width",
+            self.guest_address_width as usize,
+            30,
+            57,
+        )?;
         range("fault_records", self.fault_records, 1, MAX_FAULT_RECORDS)?;
         range("mamv", self.mamv.into(), 0, 63)?;
         range("mhmv", self.mhmv.into(), 0, 15)?;

@@ -11,7 +11,9 @@ use std::fmt;
 use std::ops::Deref;
 
 use vm_memory::iommu::{Error, IotlbIterator, IovaRange};
-use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryRegion, Iommu, IommuMemory, Iotlb, Permissions};
+use vm_memory::{
+    GuestAddress, GuestMemoryBackend, GuestMemoryRegion, Iommu, IommuMemory, Iotlb, Permissions,
+};
 
 use super::memory::TableMemory;
 use super::request::{Operation, Request};
@@ -51,7 +53,9 @@ impl<M: TableMemory> Requester<M> {
             Some(pasid) => request.with_pasid(pasid),
             None => request,
         };
-        self.unit.translate(&request).map(|t| (t.address, t.remaining()))
+        self.unit
+            .translate(&request)
+            .map(|t| (t.address, t.remaining()))
     }
 }
 
@@ -103,7 +107,10 @@ impl<M: TableMemory> Iommu for Requester<M> {
             iova_range: IovaRange { base: iova, length },
             reason,
         };
-        let end = iova.0.checked_add(length as u64).ok_or_else(|| fail("it wraps".to_owned()))?;
+        let end = iova
+            .0
+            .checked_add(length as u64)
+            .ok_or_else(|| fail("it wraps".to_owned()))?;
         let mut found = Translations {
             _in_flight: self.unit.enter(),
             iotlb: Iotlb::new(),
@@ -121,9 +128,12 @@ impl<M: TableMemory> Iommu for Requester<M> {
                 piece = (address, piece.1.min(len));
             }
             let len = piece.1.min(end - at);
-            found
-                .iotlb
-                .set_mapping(GuestAddress(at), GuestAddress(piece.0), len as usize, access)?;
+            found.iotlb.set_mapping(
+                GuestAddress(at),
+                GuestAddress(piece.0),
+                len as usize,
+                access,
+            )?;
             at += len;
         }
         if at < end {

@@ -113,7 +113,8 @@ impl Observer for Tree {
     }
 
     fn end_nested(&mut self, output: Option<u64>) {
-        self.pending.extend(self.open.take().map(|n| Nested { output, ..n }));
+        self.pending
+            .extend(self.open.take().map(|n| Nested { output, ..n }));
     }
 }
 
@@ -227,7 +228,11 @@ impl fmt::Display for Explanation {
             ),
             (None, Some(fault)) => {
                 let (code, name) = (fault.reason.code(), fault.reason.condition());
-                write!(f, "  => fault {code:#04x} ({name}): {}", fault.reason.text())?;
+                write!(
+                    f,
+                    "  => fault {code:#04x} ({name}): {}",
+                    fault.reason.text()
+                )?;
                 match fault.place {
                     Some(p) => writeln!(f, ", at {:?} {:#x}", p.structure, p.address),
                     None => writeln!(f),
@@ -242,7 +247,14 @@ fn write_step(f: &mut fmt::Formatter<'_>, step: &Step, depth: usize) -> fmt::Res
     for nested in &step.nested {
         write_nested(f, nested, depth)?;
     }
-    write!(f, "{:depth$}{:?} at {:#x}:", "", step.structure, step.address, depth = 2 * depth)?;
+    write!(
+        f,
+        "{:depth$}{:?} at {:#x}:",
+        "",
+        step.structure,
+        step.address,
+        depth = 2 * depth
+    )?;
     for word in &step.raw {
         write!(f, " {word:#018x}")?;
     }
@@ -253,7 +265,13 @@ fn write_step(f: &mut fmt::Formatter<'_>, step: &Step, depth: usize) -> fmt::Res
 }
 
 fn write_nested(f: &mut fmt::Formatter<'_>, nested: &Nested, depth: usize) -> fmt::Result {
-    writeln!(f, "{:depth$}second stage of {:#x}:", "", nested.input, depth = 2 * depth)?;
+    writeln!(
+        f,
+        "{:depth$}second stage of {:#x}:",
+        "",
+        nested.input,
+        depth = 2 * depth
+    )?;
     for step in &nested.steps {
         write_step(f, step, depth + 1)?;
     }

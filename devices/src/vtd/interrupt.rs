@@ -8,7 +8,9 @@ use super::Vtd;
 use super::memory::{Swap, TableMemory, load_entry};
 use super::request::{Fault, Structure};
 use super::spec::fault::{Reason, Record};
-use super::spec::interrupt::{PID_CONTROL, PidControl, Posted, Remapped, RequestAddress, SIZE, Verify};
+use super::spec::interrupt::{
+    PID_CONTROL, PidControl, Posted, Remapped, RequestAddress, SIZE, Verify,
+};
 use super::spec::registers::{EIME, global};
 use super::walk::Observer;
 use crate::dma::SourceId;
@@ -67,7 +69,10 @@ impl<M: TableMemory> Vtd<M> {
         self.remap(request, &mut ()).map_err(|(fault, index)| {
             let mut g = self.lock();
             g.counters.faults += 1;
-            g.record(&fault, Record::interrupt(fault.reason, request.source.0, index));
+            g.record(
+                &fault,
+                Record::interrupt(fault.reason, request.source.0, index),
+            );
             fault
         })
     }
@@ -104,7 +109,8 @@ impl<M: TableMemory> Vtd<M> {
         if index >= 2 << (irta & 0xf) {
             return Err((Fault::new(Reason::InterruptIndex), shown));
         }
-        self.remap_index(request, shown, irta, o).map_err(|fault| (fault, shown))
+        self.remap_index(request, shown, irta, o)
+            .map_err(|fault| (fault, shown))
     }
 
     fn remap_index<O: Observer>(
@@ -133,10 +139,12 @@ impl<M: TableMemory> Vtd<M> {
         }
         let entry = Remapped::from(words[0]);
         if entry.posted() {
-            return self.post(Posted::from(words[0]), verify, irta, o).map_err(|f| Fault {
-                suppressed: words[0] & 2 != 0,
-                ..f
-            });
+            return self
+                .post(Posted::from(words[0]), verify, irta, o)
+                .map_err(|f| Fault {
+                    suppressed: words[0] & 2 != 0,
+                    ..f
+                });
         }
         Ok(Delivery::Remapped(Interrupt {
             vector: entry.vector(),
@@ -166,7 +174,11 @@ impl<M: TableMemory> Vtd<M> {
             ..Fault::at(reason, Structure::Irte, at)
         };
         let present = words[0] & 1 != 0;
-        let checked = if present { self.check_irte(words, irta) } else { Ok(()) };
+        let checked = if present {
+            self.check_irte(words, irta)
+        } else {
+            Ok(())
+        };
         if checked.is_ok() && (present || self.inner.config.caching_mode) {
             cache.fill(index, words, generation);
         }
@@ -182,7 +194,11 @@ impl<M: TableMemory> Vtd<M> {
                 || words[0] & Posted::RESERVED != 0
                 || words[1] & Verify::RESERVED_POSTED != 0
         } else {
-            let xapic = if irta & EIME == 0 { Remapped::RESERVED_XAPIC } else { 0 };
+            let xapic = if irta & EIME == 0 {
+                Remapped::RESERVED_XAPIC
+            } else {
+                0
+            };
             words[0] & (Remapped::RESERVED | xapic) != 0
                 || words[1] & Verify::RESERVED_REMAPPED != 0
                 || matches!(entry.delivery_mode(), 3 | 6)
@@ -207,13 +223,18 @@ impl<M: TableMemory> Vtd<M> {
         let unreadable = |_| fault(Reason::PidAccess);
         let control = memory.load(at + PID_CONTROL).map_err(unreadable)?;
         o.fetched(Structure::PostedDescriptor, at + PID_CONTROL, &[control]);
-        let xapic = if irta & EIME == 0 { PidControl::RESERVED_XAPIC } else { 0 };
+        let xapic = if irta & EIME == 0 {
+            PidControl::RESERVED_XAPIC
+        } else {
+            0
+        };
         if control & (PidControl::RESERVED | xapic) != 0 {
             return Err(fault(Reason::PidReserved));
         }
         let word = at + u64::from(entry.vector() / 64) * 8;
         let bit = 1 << (entry.vector() % 64);
-        self.change(word, |old| Some(old | bit)).map_err(|()| fault(Reason::PidAccess))?;
+        self.change(word, |old| Some(old | bit))
+            .map_err(|()| fault(Reason::PidAccess))?;
         let notified = self
             .change(at + PID_CONTROL, |old| {
                 let control = PidControl::from(old);

@@ -4,7 +4,9 @@ use std::fmt;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use vm_memory::bitmap::{Bitmap, WithBitmapSlice};
-use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryRegion, MemoryRegionAddress, VolatileMemory};
+use vm_memory::{
+    GuestAddress, GuestMemoryBackend, GuestMemoryRegion, MemoryRegionAddress, VolatileMemory,
+};
 
 /// No memory at this address, or the access is not aligned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,20 +57,20 @@ where
     #[inline]
     fn load(&self, address: u64) -> Result<u64, Inaccessible> {
         with_slice(self, address, 8, |slice| {
-            let cell = slice.get_atomic_ref::<AtomicU64>(0).map_err(|_| Inaccessible)?;
+            let cell = slice
+                .get_atomic_ref::<AtomicU64>(0)
+                .map_err(|_| Inaccessible)?;
             Ok(u64::from_le(cell.load(Ordering::Acquire)))
         })
     }
 
     fn compare_exchange(&self, address: u64, old: u64, new: u64) -> Result<Swap, Inaccessible> {
         with_slice(self, address, 8, |slice| {
-            let cell = slice.get_atomic_ref::<AtomicU64>(0).map_err(|_| Inaccessible)?;
-            let swapped = cell.compare_exchange(
-                old.to_le(),
-                new.to_le(),
-                Ordering::SeqCst,
-                Ordering::SeqCst,
-            );
+            let cell = slice
+                .get_atomic_ref::<AtomicU64>(0)
+                .map_err(|_| Inaccessible)?;
+            let swapped =
+                cell.compare_exchange(old.to_le(), new.to_le(), Ordering::SeqCst, Ordering::SeqCst);
             if swapped.is_err() {
                 return Ok(Swap::Changed);
             }
@@ -79,7 +81,9 @@ where
 
     fn store_u32(&self, address: u64, value: u32) -> Result<(), Inaccessible> {
         with_slice(self, address, 4, |slice| {
-            let cell = slice.get_atomic_ref::<AtomicU32>(0).map_err(|_| Inaccessible)?;
+            let cell = slice
+                .get_atomic_ref::<AtomicU32>(0)
+                .map_err(|_| Inaccessible)?;
             cell.store(value.to_le(), Ordering::SeqCst);
             slice.bitmap().mark_dirty(0, 4);
             Ok(())
@@ -88,7 +92,9 @@ where
 
     fn store(&self, address: u64, value: u64) -> Result<(), Inaccessible> {
         with_slice(self, address, 8, |slice| {
-            let cell = slice.get_atomic_ref::<AtomicU64>(0).map_err(|_| Inaccessible)?;
+            let cell = slice
+                .get_atomic_ref::<AtomicU64>(0)
+                .map_err(|_| Inaccessible)?;
             cell.store(value.to_le(), Ordering::SeqCst);
             slice.bitmap().mark_dirty(0, 8);
             Ok(())

@@ -33,10 +33,10 @@ pub mod request;
 pub mod snapshot;
 pub mod spec;
 pub mod state;
-#[cfg(test)]
-mod tests;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+#[cfg(test)]
+mod tests;
 pub mod walk;
 
 use std::cell::Cell;
@@ -324,7 +324,13 @@ impl<M: TableMemory> Vtd<M> {
     pub fn read(&self, offset: u64, size: u8) -> u64 {
         self.settle();
         let g = self.lock();
-        registers::read(&g.state, &self.inner.config, &self.inner.capabilities, offset, size)
+        registers::read(
+            &g.state,
+            &self.inner.config,
+            &self.inner.capabilities,
+            offset,
+            size,
+        )
     }
 
     /// Writes a register: 4 or 8 bytes at an offset aligned to 4; other writes are ignored. VT-d 4.1 §11.2.
@@ -380,7 +386,12 @@ impl<M: TableMemory> Vtd<M> {
 
     #[cold]
     fn wake(&self) {
-        let waker = self.inner.waker.lock().unwrap_or_else(|e| e.into_inner()).clone();
+        let waker = self
+            .inner
+            .waker
+            .lock()
+            .unwrap_or_else(|e| e.into_inner())
+            .clone();
         if let Some(waker) = waker {
             waker();
         }
@@ -410,7 +421,8 @@ impl<M: TableMemory> Vtd<M> {
             Ok(()) => self.lock().apply(late),
             Err(target) => {
                 let mut g = self.lock();
-                g.late.retain(|(_, l)| std::mem::discriminant(l) != std::mem::discriminant(&late));
+                g.late
+                    .retain(|(_, l)| std::mem::discriminant(l) != std::mem::discriminant(&late));
                 g.late.push((target, late));
             }
         }
@@ -544,9 +556,15 @@ impl<M: TableMemory> Vtd<M> {
     fn invalidate_pages(&self, domain: u16, high: u64) {
         use self::spec::queue::{address, address_mask, hint};
         let bits = address_mask(high) + 12;
-        self.inner.caches.iotlb.remove_pages(domain, address(high), bits);
+        self.inner
+            .caches
+            .iotlb
+            .remove_pages(domain, address(high), bits);
         if !hint(high) {
-            self.inner.caches.paging.remove_pages(domain, address(high), bits);
+            self.inner
+                .caches
+                .paging
+                .remove_pages(domain, address(high), bits);
         }
     }
 
@@ -600,7 +618,13 @@ impl<M: TableMemory> Vtd<M> {
             return self.pass(request);
         }
         match self.walker(&self.inner.caches).translate(request, &mut ()) {
-            Ok(t) if t.pass_through && self.is_protected(t.address) => Err(Blocked::Protected),
+            // Remapped requests are the tables' business.
+            Ok(t)
+                if self.is_protected(t.address)
+                    && (t.pass_through || request.address_type == AddressType::Translated) =>
+            {
+                Err(Blocked::Protected)
+            }
             Ok(t) => Ok(t),
             Err(fault) => {
                 self.fault(request, &fault);
@@ -616,7 +640,11 @@ impl<M: TableMemory> Vtd<M> {
         }
         Ok(Translation {
             address: request.address,
-            page_shift: if self.inner.live.protect.load(Ordering::Relaxed) { 12 } else { 64 },
+            page_shift: if self.inner.live.protect.load(Ordering::Relaxed) {
+                12
+            } else {
+                64
+            },
             read: true,
             write: true,
             execute: true,
@@ -637,7 +665,8 @@ impl<M: TableMemory> Vtd<M> {
     #[cold]
     fn fault(&self, request: &Request, fault: &Fault) {
         // A cached answer that a walk would not give.
-        let stale = self.inner.config.caching_mode && fault.place.is_none() && self.walk(request).is_ok();
+        let stale =
+            self.inner.config.caching_mode && fault.place.is_none() && self.walk(request).is_ok();
         let mut g = self.lock();
         g.counters.faults += 1;
         g.counters.caching_mode_violations += u64::from(stale);

@@ -72,7 +72,10 @@ impl<M: TableMemory> Vtd<M> {
                     g.writing = false;
                     return;
                 };
-                (words, (s.pqa & !0xfff) + (s.pqt & (s.page_queue_size() - 1)))
+                (
+                    words,
+                    (s.pqa & !0xfff) + (s.pqt & (s.page_queue_size() - 1)),
+                )
             };
             for (i, word) in words.into_iter().enumerate() {
                 // Where no memory is, the write is lost, as on a bus.
@@ -123,7 +126,11 @@ fn as_request(r: &PageRequest) -> Request {
         ..Request::untranslated(
             crate::dma::SourceId(r.source),
             r.address,
-            if r.write { Operation::Write } else { Operation::Read },
+            if r.write {
+                Operation::Write
+            } else {
+                Operation::Read
+            },
         )
     }
 }

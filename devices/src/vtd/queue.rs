@@ -21,22 +21,51 @@ const MAX_PENDING: usize = 64;
 pub(super) enum Descriptor {
     ContextAll,
     ContextDomain(u16),
-    ContextDevice { source: u16, function_mask: u8 },
+    ContextDevice {
+        source: u16,
+        function_mask: u8,
+    },
     IotlbAll,
     IotlbDomain(u16),
-    IotlbPages { domain: u16, high: u64 },
-    DeviceTlb { source: u16, pasid: Option<u32>, global: bool, address: u64, bits: u32 },
+    IotlbPages {
+        domain: u16,
+        high: u64,
+    },
+    DeviceTlb {
+        source: u16,
+        pasid: Option<u32>,
+        global: bool,
+        address: u64,
+        bits: u32,
+    },
     InterruptAll,
-    InterruptIndex { index: u16, bits: u32 },
-    PasidIotlb { domain: u16, pasid: u32, pages: Option<u64> },
-    PasidDomain { domain: u16, pasid: Option<u32> },
+    InterruptIndex {
+        index: u16,
+        bits: u32,
+    },
+    PasidIotlb {
+        domain: u16,
+        pasid: u32,
+        pages: Option<u64>,
+    },
+    PasidDomain {
+        domain: u16,
+        pasid: Option<u32>,
+    },
     PasidAll,
-    Wait { low: u64, high: u64 },
+    Wait {
+        low: u64,
+        high: u64,
+    },
     Response(PageGroupResponse),
 }
 
 /// Checks a descriptor. Reserved fields of any kind are errors, as are types that the unit does not know.
-pub(super) fn parse(words: [u64; 4], wide: bool, config: &Config) -> Result<Descriptor, QueueError> {
+pub(super) fn parse(
+    words: [u64; 4],
+    wide: bool,
+    config: &Config,
+) -> Result<Descriptor, QueueError> {
     let [low, high, ..] = words;
     let kind = queue::kind(low);
     let known = match kind {
@@ -48,7 +77,9 @@ pub(super) fn parse(words: [u64; 4], wide: bool, config: &Config) -> Result<Desc
         types::PAGE_GROUP_RESPONSE => config.page_requests && wide,
         _ => false,
     };
-    let reserved = queue::reserved(kind).filter(|_| known).ok_or(QueueError::InvalidType)?;
+    let reserved = queue::reserved(kind)
+        .filter(|_| known)
+        .ok_or(QueueError::InvalidType)?;
     let drain = if kind == types::WAIT && !config.page_request_drain {
         wait::DRAIN_PAGE_REQUESTS
     } else {
@@ -107,7 +138,10 @@ fn parse_fields(kind: u8, low: u64, high: u64, config: &Config) -> Option<Descri
                 pages: Some(high),
             }
         }
-        (types::PASID_CACHE, 0) => Descriptor::PasidDomain { domain, pasid: None },
+        (types::PASID_CACHE, 0) => Descriptor::PasidDomain {
+            domain,
+            pasid: None,
+        },
         (types::PASID_CACHE, 1) => Descriptor::PasidDomain {
             domain,
             pasid: Some(queue::pasid(low)),
@@ -178,7 +212,11 @@ impl<M: TableMemory> Vtd<M> {
                 if n == 0 {
                     bound = g.state.queue_size() / 8;
                 }
-                let step = if n < bound { self.next_step(&mut g) } else { Step::Stop };
+                let step = if n < bound {
+                    self.next_step(&mut g)
+                } else {
+                    Step::Stop
+                };
                 if matches!(step, Step::Stop) {
                     g.fetching = false;
                 }
@@ -282,14 +320,22 @@ impl<M: TableMemory> Vtd<M> {
         match descriptor {
             ContextAll => caches.context.clear(),
             ContextDomain(domain) => caches.context.remove_domain(domain),
-            ContextDevice { source, function_mask } => caches.context.remove_source(source, function_mask),
+            ContextDevice {
+                source,
+                function_mask,
+            } => caches.context.remove_source(source, function_mask),
             IotlbAll => self.invalidate_all(),
             IotlbDomain(domain) => self.invalidate_domain(domain),
             IotlbPages { domain, high } => self.invalidate_pages(domain, high),
             InterruptAll => caches.interrupt.clear(),
             InterruptIndex { index, bits } => caches.interrupt.remove(index, bits),
-            PasidIotlb { domain, pasid, pages } => {
-                let range = pages.map(|high| (queue::address(high), queue::address_mask(high) + 12));
+            PasidIotlb {
+                domain,
+                pasid,
+                pages,
+            } => {
+                let range =
+                    pages.map(|high| (queue::address(high), queue::address_mask(high) + 12));
                 caches.iotlb.remove_pasid(domain, pasid, range);
                 if !pages.is_some_and(queue::hint) {
                     caches.paging.remove_pasid(domain, pasid, range);
@@ -297,11 +343,19 @@ impl<M: TableMemory> Vtd<M> {
             }
             PasidDomain { domain, pasid } => caches.pasid.remove_domain(domain, pasid),
             PasidAll => caches.pasid.clear(),
-            DeviceTlb { source, pasid, global, address, bits } => {
+            DeviceTlb {
+                source,
+                pasid,
+                global,
+                address,
+                bits,
+            } => {
                 let mut g = self.lock();
                 let tag = g.state.next_tag;
                 g.state.next_tag += 1;
-                g.state.device_tlb.push_back(PendingDeviceTlb { tag, source });
+                g.state
+                    .device_tlb
+                    .push_back(PendingDeviceTlb { tag, source });
                 g.actions.device_tlb.push(DeviceTlbInvalidation {
                     tag,
                     source,
@@ -350,7 +404,10 @@ impl<M: TableMemory> Vtd<M> {
         let ready = {
             let mut g = self.lock();
             let s = &mut g.state;
-            let known = s.device_tlb.iter().position(|p| p.tag == tag && p.source == source);
+            let known = s
+                .device_tlb
+                .iter()
+                .position(|p| p.tag == tag && p.source == source);
             match known {
                 Some(i) => {
                     s.device_tlb.remove(i);

@@ -50,7 +50,10 @@ type Outcome<T> = Result<T, u8>;
 /// # Errors
 /// The fault.
 pub fn translate(read: Read<'_>, c: &Config, rtaddr: u64, r: &Request) -> Result<Answer, Code> {
-    let visible = |code| Code { code, hidden: false };
+    let visible = |code| Code {
+        code,
+        hidden: false,
+    };
     match bits(rtaddr, 11, 10) {
         0 => legacy(read, c, rtaddr, r),
         1 if c.scalable => scalable(read, c, rtaddr, r),
@@ -84,7 +87,11 @@ fn legacy(read: Read<'_>, c: &Config, rtaddr: u64, r: &Request) -> Result<Answer
         return fault(0x2, hidden);
     }
     let domain = bits(high, 23, 8);
-    if bits(low, 11, 4) != 0 || bits(high, 7, 7) != 0 || bits(high, 63, 24) != 0 || domain >> c.domain_bits != 0 {
+    if bits(low, 11, 4) != 0
+        || bits(high, 7, 7) != 0
+        || bits(high, 63, 24) != 0
+        || domain >> c.domain_bits != 0
+    {
         return fault(0xb, hidden);
     }
     let (tt, aw) = (bits(low, 3, 2), bits(high, 2, 0));
@@ -113,11 +120,25 @@ fn legacy(read: Read<'_>, c: &Config, rtaddr: u64, r: &Request) -> Result<Answer
     } else if tt == 2 {
         m.unchanged().and_then(|a| m.not_interrupt(a))
     } else {
-        m.second(bits(low, 63, 12) * 4096, aw as u32 + 2, r.address, m.wanted(), false)
-            .and_then(|(address, page_shift)| m.not_interrupt(Answer { address, page_shift }))
+        m.second(
+            bits(low, 63, 12) * 4096,
+            aw as u32 + 2,
+            r.address,
+            m.wanted(),
+            false,
+        )
+        .and_then(|(address, page_shift)| {
+            m.not_interrupt(Answer {
+                address,
+                page_shift,
+            })
+        })
     };
     // A request that is no DMA is not the context entry's business.
-    result.map_err(|code| Code { code, hidden: hidden && code != 0x29 })
+    result.map_err(|code| Code {
+        code,
+        hidden: hidden && code != 0x29,
+    })
 }
 
 fn scalable(read: Read<'_>, c: &Config, rtaddr: u64, r: &Request) -> Result<Answer, Code> {
@@ -168,7 +189,11 @@ fn scalable(read: Read<'_>, c: &Config, rtaddr: u64, r: &Request) -> Result<Answ
         None if bits(c1, 19, 0) >= 1 << width => return fault(0x48, hidden),
         None => bits(c1, 19, 0),
     };
-    let privileged = if r.pasid.is_some() { r.privileged } else { bits(c1, 20, 20) == 1 };
+    let privileged = if r.pasid.is_some() {
+        r.privileged
+    } else {
+        bits(c1, 20, 20) == 1
+    };
     let directory = bits(c0, 63, 12) * 4096 + pasid / 64 * 8;
     let Some(d) = read(directory) else {
         return fault(0x50, hidden);
@@ -197,7 +222,10 @@ fn scalable(read: Read<'_>, c: &Config, rtaddr: u64, r: &Request) -> Result<Answ
         user: !privileged,
         entry: [entry[0], entry[1], entry[2]],
     };
-    m.pasid_entry(&entry).map_err(|code| Code { code, hidden: hidden && code != 0x29 })
+    m.pasid_entry(&entry).map_err(|code| Code {
+        code,
+        hidden: hidden && code != 0x29,
+    })
 }
 
 impl Model<'_> {
@@ -216,7 +244,8 @@ impl Model<'_> {
             || bits(e[1], 24, 24) != 0 && !c.snoop_control
             || bits(e[1], 63, 25) != 0 && !c.memory_type
             || bits(e[2], 11, 8) != 0
-            || (bits(e[2], 0, 0) | bits(e[2], 4, 4) | bits(e[2], 6, 6)) != 0 && !c.supervisor_requests
+            || (bits(e[2], 0, 0) | bits(e[2], 4, 4) | bits(e[2], 6, 6)) != 0
+                && !c.supervisor_requests
             || bits(e[2], 1, 1) != 0 && !c.execute_requests
             || bits(e[2], 7, 7) != 0 && !c.extended_accessed
             || e[2] >> c.host_address_width != 0
@@ -259,7 +288,10 @@ impl Model<'_> {
                 let table = bits(e[0], 63, 12) * 4096;
                 let (address, page_shift) =
                     self.second(table, levels, self.r.address, self.wanted(), false)?;
-                Answer { address, page_shift }
+                Answer {
+                    address,
+                    page_shift,
+                }
             }
             _ => self.first(mode as u32 + 4, (pgtt == 3).then_some(levels))?,
         };
@@ -285,9 +317,19 @@ impl Model<'_> {
 
     /// (read, write, either will do), with the codes of a denial.
     fn wanted(&self) -> (bool, bool, bool, u8, u8) {
-        let (read, write) = if self.scalable { (0x86, 0x85) } else { (0x6, 0x5) };
+        let (read, write) = if self.scalable {
+            (0x86, 0x85)
+        } else {
+            (0x6, 0x5)
+        };
         let any = self.r.operation == Operation::ZeroLengthRead && self.c.zero_length_read;
-        (self.r.operation.reads(), self.r.operation.writes(), any, read, write)
+        (
+            self.r.operation.reads(),
+            self.r.operation.writes(),
+            any,
+            read,
+            write,
+        )
     }
 
     fn second(
@@ -365,7 +407,12 @@ impl Model<'_> {
     }
 
     /// Where the second stage puts a first-stage entry.
-    fn place(&self, nested: Option<u32>, at: u64, need: (bool, bool, bool, u8, u8)) -> Outcome<u64> {
+    fn place(
+        &self,
+        nested: Option<u32>,
+        at: u64,
+        need: (bool, bool, bool, u8, u8),
+    ) -> Outcome<u64> {
         let Some(levels) = nested else {
             return Ok(at);
         };
@@ -383,7 +430,12 @@ impl Model<'_> {
         if upper != 0 && upper != u64::MAX >> top {
             return Err(0x80);
         }
-        let (wpe, nxe, smep, eafe) = (bits(e2, 4, 4), bits(e2, 5, 5), bits(e2, 6, 6), bits(e2, 7, 7));
+        let (wpe, nxe, smep, eafe) = (
+            bits(e2, 4, 4),
+            bits(e2, 5, 5),
+            bits(e2, 6, 6),
+            bits(e2, 7, 7),
+        );
         let (mut table, mut rw, mut us, mut xd) = (bits(e2, 63, 12) * 4096, true, true, false);
         for level in (1..=levels).rev() {
             let low = 12 + 9 * (level - 1);
@@ -397,7 +449,9 @@ impl Model<'_> {
             }
             let large = (level == 2 || level == 3) && bits(e, 7, 7) == 1;
             let leaf = level == 1 || large;
-            let high = nested.is_none() && c.host_address_width < 52 && bits(e, 51, c.host_address_width) != 0;
+            let high = nested.is_none()
+                && c.host_address_width < 52
+                && bits(e, 51, c.host_address_width) != 0;
             let bad = high
                 || bits(e, 63, 63) == 1 && nxe == 0
                 || !leaf && bits(e, 7, 7) == 1

@@ -3,8 +3,10 @@
 use super::config::{Capabilities, Config};
 use super::spec::fault::Record;
 use super::spec::mask;
-use super::spec::registers::{EPM, EVENT_MASKED, FRO, ICC, IQA_DW, IVT, IWC, PMEN_PRS, PPR, PRO, Register, SIZE};
 use super::spec::registers::{EIME, fsts};
+use super::spec::registers::{
+    EPM, EVENT_MASKED, FRO, ICC, IQA_DW, IVT, IWC, PMEN_PRS, PPR, PRO, Register, SIZE,
+};
 use super::state::State;
 use crate::effects::Msi;
 
@@ -45,7 +47,8 @@ pub fn read(state: &State, config: &Config, caps: &Capabilities, offset: u64, si
     let mut done = 0;
     while done < u64::from(size.min(8)) {
         let at = offset.wrapping_add(done);
-        let Some((register, base, width)) = locate(at, state.records.len()).filter(|_| at < SIZE) else {
+        let Some((register, base, width)) = locate(at, state.records.len()).filter(|_| at < SIZE)
+        else {
             done += 1;
             continue;
         };
@@ -74,7 +77,14 @@ pub fn write(state: &mut State, config: &Config, offset: u64, size: u8, value: u
         let part = value >> (32 * half) & 0xffff_ffff;
         if let Some((register, base, _)) = locate(offset + 4 * half, state.records.len()) {
             let shift = 8 * (offset + 4 * half - base);
-            write_register(state, config, register, part << shift, 0xffff_ffff << shift, &mut todo);
+            write_register(
+                state,
+                config,
+                register,
+                part << shift,
+                0xffff_ffff << shift,
+                &mut todo,
+            );
         }
     }
     todo
@@ -120,7 +130,10 @@ fn read_register(s: &State, config: &Config, caps: &Capabilities, register: Regi
         PEUADDR => s.page_event.upper_address.into(),
         IVA => 0,
         IOTLB => s.iotlb,
-        FRCD(n, high) => s.records.get(usize::from(n)).map_or(0, |r| r.0[usize::from(high)]),
+        FRCD(n, high) => s
+            .records
+            .get(usize::from(n))
+            .map_or(0, |r| r.0[usize::from(high)]),
     }
 }
 
@@ -173,12 +186,17 @@ fn write_register(
                 todo.push(Todo::Queue);
             }
         }
-        FECTL => todo.extend(s.fault_event.set_control(low & EVENT_MASKED).map(Todo::Message)),
+        FECTL => todo.extend(
+            s.fault_event
+                .set_control(low & EVENT_MASKED)
+                .map(Todo::Message),
+        ),
         FEDATA => s.fault_event.data = set32(s.fault_event.data, 0xffff),
         FEADDR => s.fault_event.address = set32(s.fault_event.address, !3),
         FEUADDR => s.fault_event.upper_address = low,
         PMEN => write_pmen(s, config, low, todo),
-        PLMBASE | PLMLIMIT | PHMBASE | PHMLIMIT if !config.protected_memory || s.pmen & EPM != 0 => {}
+        PLMBASE | PLMLIMIT | PHMBASE | PHMLIMIT
+            if !config.protected_memory || s.pmen & EPM != 0 => {}
         PLMBASE => s.plmbase = set32(s.plmbase, !(PROTECTED_GRANULE as u32 - 1)),
         PLMLIMIT => s.plmlimit = set32(s.plmlimit, !(PROTECTED_GRANULE as u32 - 1)),
         PHMBASE => s.phmbase = set(s.phmbase, haw & !(PROTECTED_GRANULE - 1)),

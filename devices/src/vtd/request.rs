@@ -102,7 +102,8 @@ impl Request {
 
 /// Builds a record; shared with page requests.
 pub(super) fn record(r: &Request, reason: Reason, kind: RequestType, at: u64) -> Record {
-    let mut high = Record::FAULT | u64::from(reason.code()) << 32 | u64::from(r.source.0) | at << 60;
+    let mut high =
+        Record::FAULT | u64::from(reason.code()) << 32 | u64::from(r.source.0) | at << 60;
     if matches!(kind, RequestType::Read | RequestType::AtomicOp) {
         high |= Record::T1;
     }

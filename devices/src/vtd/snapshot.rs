@@ -63,7 +63,12 @@ impl<M: TableMemory> Vtd<M> {
             return Err(Busy);
         }
         let g = self.lock();
-        if g.fetching || g.writing || g.draining.is_some() || !g.late.is_empty() || !g.actions.is_empty() {
+        if g.fetching
+            || g.writing
+            || g.draining.is_some()
+            || !g.late.is_empty()
+            || !g.actions.is_empty()
+        {
             return Err(Busy);
         }
         Ok(Snapshot {
@@ -96,7 +101,8 @@ impl<M: TableMemory> Vtd<M> {
         if *version != VERSION {
             return Err(RestoreError::Version(*version));
         }
-        if state.records.len() != config.fault_records || state.next_record >= config.fault_records {
+        if state.records.len() != config.fault_records || state.next_record >= config.fault_records
+        {
             return Err(RestoreError::Contents("list of fault records"));
         }
         let cached = caches.len();

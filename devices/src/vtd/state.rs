@@ -88,7 +88,10 @@ pub struct PendingWait {
 
 /// See the module. Field names are the registers'.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "the registers are documented where they are listed")]
+#[expect(
+    missing_docs,
+    reason = "the registers are documented where they are listed"
+)]
 pub struct State {
     pub gsts: u32,
     pub rtaddr: u64,
@@ -180,7 +183,11 @@ impl State {
     pub fn set_fault_status(&mut self, bits: u32) -> Option<Msi> {
         let first = self.fsts == 0;
         self.fsts |= bits;
-        if first { self.fault_event.raise() } else { None }
+        if first {
+            self.fault_event.raise()
+        } else {
+            None
+        }
     }
 
     /// Clears FSTS bits by software's hand, and PPF if no record is left.

@@ -77,7 +77,9 @@ impl Lab {
 
     /// Writes a quadword of guest memory.
     pub fn put(&self, at: u64, value: u64) {
-        self.ram.write_obj(value.to_le(), GuestAddress(at)).expect("memory");
+        self.ram
+            .write_obj(value.to_le(), GuestAddress(at))
+            .expect("memory");
     }
 
     /// Reads a quadword of guest memory.
@@ -138,9 +140,14 @@ impl Lab {
 
     /// Submits a wait with status write, and says whether the status came.
     pub fn wait(&self) -> bool {
-        self.ram.write_obj(0u32, GuestAddress(STATUS)).expect("memory");
+        self.ram
+            .write_obj(0u32, GuestAddress(STATUS))
+            .expect("memory");
         self.submit([u64::from(types::WAIT) | 1 << 5 | 0x1234 << 32, STATUS]);
-        self.ram.read_obj::<u32>(GuestAddress(STATUS)).expect("memory") == 0x1234u32.to_le()
+        self.ram
+            .read_obj::<u32>(GuestAddress(STATUS))
+            .expect("memory")
+            == 0x1234u32.to_le()
     }
 
     /// Invalidates the context cache, the PASID cache and the IOTLB, globally.
@@ -204,7 +211,15 @@ impl Lab {
     }
 
     /// Maps a second-stage page at `level` (1 is 4 KiB); tables are made as needed. Returns the address of the leaf entry.
-    pub fn map_second(&self, root: u64, levels: u32, from: u64, to: u64, level: u32, flags: u64) -> u64 {
+    pub fn map_second(
+        &self,
+        root: u64,
+        levels: u32,
+        from: u64,
+        to: u64,
+        level: u32,
+        flags: u64,
+    ) -> u64 {
         let at = self.walk_to(root, levels, level, from, second::R | second::W);
         let large = if level > 1 { second::PS } else { 0 };
         self.put(at, to | flags | large);
@@ -212,7 +227,15 @@ impl Lab {
     }
 
     /// Maps a first-stage page at `level`; P is set. Returns the address of the leaf entry.
-    pub fn map_first(&self, root: u64, levels: u32, from: u64, to: u64, level: u32, flags: u64) -> u64 {
+    pub fn map_first(
+        &self,
+        root: u64,
+        levels: u32,
+        from: u64,
+        to: u64,
+        level: u32,
+        flags: u64,
+    ) -> u64 {
         let at = self.walk_to(root, levels, level, from, first::P | first::RW | first::US);
         let large = if level > 1 { first::PS } else { 0 };
         self.put(at, to | flags | large | first::P);

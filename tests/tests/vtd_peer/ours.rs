@@ -63,7 +63,9 @@ impl Target for Ours {
     }
 
     fn write_memory(&mut self, at: u64, value: u64) -> Result<()> {
-        self.ram.write_obj(value.to_le(), GuestAddress(at)).context("memory")
+        self.ram
+            .write_obj(value.to_le(), GuestAddress(at))
+            .context("memory")
     }
 
     fn read_register(&mut self, offset: u64, size: u8) -> Result<u64> {
@@ -77,14 +79,19 @@ impl Target for Ours {
 
     fn dma(&mut self, bus: u64, offset: u64, len: u64, from_device: bool) -> Result<()> {
         let local = BUFFER + offset;
-        let (source, destination) = if from_device { (local, bus) } else { (bus, local) };
+        let (source, destination) = if from_device {
+            (local, bus)
+        } else {
+            (bus, local)
+        };
         for (at, value) in [
             (0x80, source),
             (0x88, destination),
             (0x90, len),
             (0x98, 1 | u64::from(from_device) << 1),
         ] {
-            self.edu.bar_write(0, at, &value.to_le_bytes(), &mut Effects::default());
+            self.edu
+                .bar_write(0, at, &value.to_le_bytes(), &mut Effects::default());
         }
         Ok(())
     }

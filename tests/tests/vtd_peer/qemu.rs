@@ -40,12 +40,31 @@ impl Qemu {
             command.args(["-L", &data]);
         }
         let mut child = command
-            .args(["-machine", "q35", "-accel", "tcg", "-m", "64M", "-nodefaults", "-display", "none"])
-            .args(["-qtest", "stdio", "-qtest-log", "/dev/null", "-icount", "shift=0,sleep=off"])
+            .args([
+                "-machine",
+                "q35",
+                "-accel",
+                "tcg",
+                "-m",
+                "64M",
+                "-nodefaults",
+                "-display",
+                "none",
+            ])
+            .args([
+                "-qtest",
+                "stdio",
+                "-qtest-log",
+                "/dev/null",
+                "-icount",
+                "shift=0,sleep=off",
+            ])
             .arg("-bios")
             .arg(firmware.path())
             .arg("-device")
-            .arg(format!("intel-iommu,intremap=off,aw-bits=48,x-scalable-mode={mode}"))
+            .arg(format!(
+                "intel-iommu,intremap=off,aw-bits=48,x-scalable-mode={mode}"
+            ))
             .args(["-device", "edu,addr=02.0,dma_mask=0xffffffffffffffff"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -62,7 +81,10 @@ impl Qemu {
         };
         // BAR 0 and the command register of 00:02.0.
         for (register, value) in [(0x10u64, BAR), (0x04, 6)] {
-            qemu.ask(&format!("outl 0xcf8 {:#x}", 0x8000_0000 | 2 << 11 | register))?;
+            qemu.ask(&format!(
+                "outl 0xcf8 {:#x}",
+                0x8000_0000 | 2 << 11 | register
+            ))?;
             qemu.ask(&format!("outl 0xcfc {value:#x}"))?;
         }
         Ok(qemu)
@@ -126,7 +148,11 @@ impl Target for Qemu {
 
     fn dma(&mut self, bus: u64, offset: u64, len: u64, from_device: bool) -> Result<()> {
         let local = BUFFER + offset;
-        let (source, destination) = if from_device { (local, bus) } else { (bus, local) };
+        let (source, destination) = if from_device {
+            (local, bus)
+        } else {
+            (bus, local)
+        };
         self.write(BAR + 0x80, 8, source)?;
         self.write(BAR + 0x88, 8, destination)?;
         self.write(BAR + 0x90, 8, len)?;

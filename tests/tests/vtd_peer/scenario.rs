@@ -88,7 +88,13 @@ fn step(words: &[&str]) -> Result<Step> {
     let or_zero = |i: usize| words.get(i).map_or(Ok(0), |w| number(w));
     let name = || register(words.get(1).context("a name is missing")?);
     Ok(match words[0] {
-        "put" => Step::Put(n(1)?, words[2..].iter().map(|w| number(w)).collect::<Result<_>>()?),
+        "put" => Step::Put(
+            n(1)?,
+            words[2..]
+                .iter()
+                .map(|w| number(w))
+                .collect::<Result<_>>()?,
+        ),
         "start" => Step::Start(words.get(1) == Some(&"scalable")),
         "inv" => Step::Invalidate(n(1)?, or_zero(2)?),
         "raw" => Step::Raw(n(1)?, or_zero(2)?),
@@ -138,7 +144,12 @@ pub fn parse(text: &str) -> Result<Vec<Scenario>> {
                 });
             }
             ["use", name] => {
-                let steps = blocks.iter().find(|(b, _)| b == name).with_context(at)?.1.clone();
+                let steps = blocks
+                    .iter()
+                    .find(|(b, _)| b == name)
+                    .with_context(at)?
+                    .1
+                    .clone();
                 let s = scenarios.last_mut().with_context(at)?;
                 s.steps.extend(steps);
             }
@@ -168,7 +179,12 @@ impl Scenario {
     pub fn observations(&self) -> usize {
         self.steps
             .iter()
-            .filter(|(_, s)| !matches!(s, Step::Put(..) | Step::Start(_) | Step::Raw(..) | Step::Read(_) | Step::Set(..)))
+            .filter(|(_, s)| {
+                !matches!(
+                    s,
+                    Step::Put(..) | Step::Start(_) | Step::Raw(..) | Step::Read(_) | Step::Set(..)
+                )
+            })
             .count()
     }
 
@@ -268,8 +284,13 @@ impl Run<'_> {
 
     fn submit(&mut self, low: u64, high: u64) -> Result<()> {
         let size = if self.scalable { 32 } else { 16 };
-        for (i, word) in [low, high, 0, 0].into_iter().take(size as usize / 8).enumerate() {
-            self.target.write_memory(QUEUE + self.tail + 8 * i as u64, word)?;
+        for (i, word) in [low, high, 0, 0]
+            .into_iter()
+            .take(size as usize / 8)
+            .enumerate()
+        {
+            self.target
+                .write_memory(QUEUE + self.tail + 8 * i as u64, word)?;
         }
         self.tail = (self.tail + size) % 4096;
         self.set(Register::IQT, self.tail)

@@ -223,7 +223,11 @@ impl PasidCache {
     /// Forgets the entries of a domain, of one PASID if one is given. An entry that is not present belongs to domain 0.
     pub fn remove_domain(&self, domain: u16, pasid: Option<u32>) {
         self.0.remove(|[key], value| {
-            let owner = if value[0] & 1 != 0 { value[1] as u16 } else { 0 };
+            let owner = if value[0] & 1 != 0 {
+                value[1] as u16
+            } else {
+                0
+            };
             let its_pasid = (key >> PASID_SHIFT & mask(19, 0)) as u32;
             owner == domain && pasid.is_none_or(|p| p == its_pasid)
         });
@@ -471,9 +475,8 @@ impl PagingCache {
     }
 
     fn key(tag: u64, address: u64, levels: u32, level: u32) -> [u64; 2] {
-        let word = tag
-            | u64::from(level) << Self::LEVEL_SHIFT
-            | u64::from(levels) << Self::LEVELS_SHIFT;
+        let word =
+            tag | u64::from(level) << Self::LEVEL_SHIFT | u64::from(levels) << Self::LEVELS_SHIFT;
         [word, address >> shift(level + 1)]
     }
 

@@ -70,10 +70,16 @@ impl Tables {
         let lab = Lab::new(config);
         let second = lab.page();
         let first = lab.page();
-        let t = Tables { lab, mode, second, first };
+        let t = Tables {
+            lab,
+            mode,
+            second,
+            first,
+        };
         let nested = mode == Mode::Nested;
         for (level, (from, to)) in [(1, PAGE), (2, LARGE), (3, HUGE)] {
-            t.lab.map_first(first, 4, from, to, level, first::RW | first::US);
+            t.lab
+                .map_first(first, 4, from, to, level, first::RW | first::US);
             if !nested {
                 t.lab.map_second(second, 4, from, to, level, RW);
             }
@@ -93,7 +99,11 @@ impl Tables {
                 Mode::Second => 2,
                 _ => 3,
             };
-            let words = [second | 2 << 2 | kind << 6, u64::from(DOMAIN) | Pe::PWSNP, first];
+            let words = [
+                second | 2 << 2 | kind << 6,
+                u64::from(DOMAIN) | Pe::PWSNP,
+                first,
+            ];
             t.lab.set_pasid(DEVICE, RID_PASID, words);
             t.lab.set_pasid(DEVICE, 9, words);
         }
@@ -130,11 +140,19 @@ impl Tables {
 
     /// The entry of a level on the way to a mapped address: level 4 is the root.
     fn second_entry(&self, address: u64, level: u32) -> u64 {
-        *self.lab.entries(self.second, 4, address, level).last().unwrap()
+        *self
+            .lab
+            .entries(self.second, 4, address, level)
+            .last()
+            .unwrap()
     }
 
     fn first_entry(&self, address: u64, level: u32) -> u64 {
-        *self.lab.entries(self.first, 4, address, level).last().unwrap()
+        *self
+            .lab
+            .entries(self.first, 4, address, level)
+            .last()
+            .unwrap()
     }
 }
 
@@ -210,7 +228,12 @@ fn run_case(section: &str, case: &Case) {
             assert_eq!(records, [], "{what}");
         }
         (Expect::Fault(reason), Err(Blocked::Fault(f))) => {
-            assert_eq!(f.reason, *reason, "{what}\n{}", lab.unit.explain(&case.request));
+            assert_eq!(
+                f.reason,
+                *reason,
+                "{what}\n{}",
+                lab.unit.explain(&case.request)
+            );
             let [record] = records[..] else {
                 panic!("{what}: records {records:x?}");
             };
@@ -256,23 +279,83 @@ fn root_entries() {
     use Reason::*;
     let mut s = Suite::default();
     s.add(Legacy, "good tables", |_| {}, read(PAGE.0 + 5), PAGE.1 + 5);
-    s.add(Legacy, "LRT.2: P clear", |t| t.xor(t.root(), 1), read(PAGE.0), RootNotPresent);
+    s.add(
+        Legacy,
+        "LRT.2: P clear",
+        |t| t.xor(t.root(), 1),
+        read(PAGE.0),
+        RootNotPresent,
+    );
     for bit in bits(&[(11, 1), (63, 46)]) {
-        s.add(Legacy, format!("LRT.3: bit {bit}"), move |t| t.xor(t.root(), 1 << bit), read(PAGE.0), RootReserved);
-        s.add(Second, format!("SRT.3: bit {bit}"), move |t| t.xor(t.root(), 1 << bit), read(PAGE.0), ScalableRootReserved);
+        s.add(
+            Legacy,
+            format!("LRT.3: bit {bit}"),
+            move |t| t.xor(t.root(), 1 << bit),
+            read(PAGE.0),
+            RootReserved,
+        );
+        s.add(
+            Second,
+            format!("SRT.3: bit {bit}"),
+            move |t| t.xor(t.root(), 1 << bit),
+            read(PAGE.0),
+            ScalableRootReserved,
+        );
     }
     for bit in 0..64 {
-        s.add(Legacy, format!("LRT.3: bit {}", bit + 64), move |t| t.xor(t.root() + 8, 1 << bit), read(PAGE.0), RootReserved);
+        s.add(
+            Legacy,
+            format!("LRT.3: bit {}", bit + 64),
+            move |t| t.xor(t.root() + 8, 1 << bit),
+            read(PAGE.0),
+            RootReserved,
+        );
     }
-    s.add(Second, "SRT.2: LP clear", |t| t.xor(t.root(), 1), read(PAGE.0), ScalableRootNotPresent);
+    s.add(
+        Second,
+        "SRT.2: LP clear",
+        |t| t.xor(t.root(), 1),
+        read(PAGE.0),
+        ScalableRootNotPresent,
+    );
     let upper = Request::untranslated(SourceId(0x80), PAGE.0, Operation::Read);
-    s.add(Second, "SRT.2: UP clear", |_| {}, upper, ScalableRootNotPresent);
-    s.add(Second, "SRT.3: upper half", |t| t.set(t.root() + 8, 0, 3), upper, ScalableRootReserved);
-    s.add(Legacy, "LCT.1: context table is nowhere", |t| t.set(t.root(), !1, NOWHERE), read(PAGE.0), ContextAccess);
-    s.add(Second, "SCT.1: context table is nowhere", |t| t.set(t.root(), !1, NOWHERE), read(PAGE.0), ScalableContextAccess);
+    s.add(
+        Second,
+        "SRT.2: UP clear",
+        |_| {},
+        upper,
+        ScalableRootNotPresent,
+    );
+    s.add(
+        Second,
+        "SRT.3: upper half",
+        |t| t.set(t.root() + 8, 0, 3),
+        upper,
+        ScalableRootReserved,
+    );
+    s.add(
+        Legacy,
+        "LCT.1: context table is nowhere",
+        |t| t.set(t.root(), !1, NOWHERE),
+        read(PAGE.0),
+        ContextAccess,
+    );
+    s.add(
+        Second,
+        "SCT.1: context table is nowhere",
+        |t| t.set(t.root(), !1, NOWHERE),
+        read(PAGE.0),
+        ScalableContextAccess,
+    );
     let other = Request::untranslated(SourceId(0x0710), PAGE.0, Operation::Write);
     s.add(Legacy, "LRT.2: another bus", |_| {}, other, RootNotPresent);
-    s.add(Second, "SRT.2: another bus", |_| {}, other, ScalableRootNotPresent);
+    s.add(
+        Second,
+        "SRT.2: another bus",
+        |_| {},
+        other,
+        ScalableRootNotPresent,
+    );
     s.run("§9.1, §9.2", 130);
 }
 
@@ -283,11 +366,41 @@ fn root_table_modes() {
         (2, none, read(PAGE.0), Reason::RootTableMode),
         (3, none, read(PAGE.0), Reason::AbortMode),
         (3, none, write(PAGE.0), Reason::AbortMode),
-        (3, |c| c.abort_dma = false, read(PAGE.0), Reason::RootTableMode),
-        (1, |c| *c = Config { caches: c.caches, ..Config::legacy() }, read(PAGE.0), Reason::RootTableMode),
-        (0, none, read(PAGE.0).with_pasid(1), Reason::PasidInLegacyMode),
-        (0, none, write(PAGE.0).with_pasid(0), Reason::PasidInLegacyMode),
-        (0, none, typed(AddressType::Translated, PAGE.0).with_pasid(3), Reason::PasidInLegacyMode),
+        (
+            3,
+            |c| c.abort_dma = false,
+            read(PAGE.0),
+            Reason::RootTableMode,
+        ),
+        (
+            1,
+            |c| {
+                *c = Config {
+                    caches: c.caches,
+                    ..Config::legacy()
+                }
+            },
+            read(PAGE.0),
+            Reason::RootTableMode,
+        ),
+        (
+            0,
+            none,
+            read(PAGE.0).with_pasid(1),
+            Reason::PasidInLegacyMode,
+        ),
+        (
+            0,
+            none,
+            write(PAGE.0).with_pasid(0),
+            Reason::PasidInLegacyMode,
+        ),
+        (
+            0,
+            none,
+            typed(AddressType::Translated, PAGE.0).with_pasid(3),
+            Reason::PasidInLegacyMode,
+        ),
         (0, none, read(PAGE.0), Reason::RootAccess),
     ];
     for (n, (mode, change, request, reason)) in cases.into_iter().enumerate() {
@@ -295,22 +408,37 @@ fn root_table_modes() {
         change(&mut config);
         let lab = Lab::new(config);
         let root = if n == 8 { NOWHERE } else { ROOT };
-        lab.set_register(crate::vtd::spec::registers::Register::RTADDR, root | mode << 10);
+        lab.set_register(
+            crate::vtd::spec::registers::Register::RTADDR,
+            root | mode << 10,
+        );
         lab.command(1 << 30);
         lab.command(1 << 31);
         let Err(Blocked::Fault(f)) = lab.unit.translate(&request) else {
             panic!("§11.4.5, case {n}");
         };
         assert_eq!(f.reason, reason, "§11.4.5, case {n}");
-        let [record] = lab.take_records()[..] else { panic!("§11.4.5, case {n}") };
-        assert_eq!((record.code(), record.pasid()), (reason.code(), request.pasid.map(|p| p.0)));
+        let [record] = lab.take_records()[..] else {
+            panic!("§11.4.5, case {n}")
+        };
+        assert_eq!(
+            (record.code(), record.pasid()),
+            (reason.code(), request.pasid.map(|p| p.0))
+        );
     }
     let lab = Lab::new(uncached());
-    lab.set_register(crate::vtd::spec::registers::Register::RTADDR, NOWHERE | 1 << 10);
+    lab.set_register(
+        crate::vtd::spec::registers::Register::RTADDR,
+        NOWHERE | 1 << 10,
+    );
     lab.command(1 << 30);
     lab.command(1 << 31);
     assert!(lab.unit.translate(&read(0)).is_err());
-    assert_eq!(lab.take_records()[0].code(), Reason::ScalableRootAccess.code(), "SRT.1");
+    assert_eq!(
+        lab.take_records()[0].code(),
+        Reason::ScalableRootAccess.code(),
+        "SRT.1"
+    );
 }
 
 #[test]
@@ -318,49 +446,185 @@ fn context_entries() {
     use Mode::Legacy;
     use Reason::*;
     let mut s = Suite::default();
-    s.add(Legacy, "LCT.2: P clear", |t| t.xor(t.context(), 1), read(PAGE.0), ContextNotPresent);
-    s.add(Legacy, "LCT.2: P clear, FPD set", |t| t.xor(t.context(), 3), read(PAGE.0), Expect::Hidden(ContextNotPresent));
+    s.add(
+        Legacy,
+        "LCT.2: P clear",
+        |t| t.xor(t.context(), 1),
+        read(PAGE.0),
+        ContextNotPresent,
+    );
+    s.add(
+        Legacy,
+        "LCT.2: P clear, FPD set",
+        |t| t.xor(t.context(), 3),
+        read(PAGE.0),
+        Expect::Hidden(ContextNotPresent),
+    );
     for bit in bits(&[(11, 4), (63, 46)]) {
-        s.add(Legacy, format!("LCT.3: bit {bit}"), move |t| t.xor(t.context(), 1 << bit), read(PAGE.0), ContextReserved);
+        s.add(
+            Legacy,
+            format!("LCT.3: bit {bit}"),
+            move |t| t.xor(t.context(), 1 << bit),
+            read(PAGE.0),
+            ContextReserved,
+        );
     }
     for bit in bits(&[(7, 7), (63, 24)]) {
-        s.add(Legacy, format!("LCT.3: bit {}", bit + 64), move |t| t.xor(t.context() + 8, 1 << bit), read(PAGE.0), ContextReserved);
+        s.add(
+            Legacy,
+            format!("LCT.3: bit {}", bit + 64),
+            move |t| t.xor(t.context() + 8, 1 << bit),
+            read(PAGE.0),
+            ContextReserved,
+        );
     }
     for bit in 3..7 {
-        s.add(Legacy, format!("bit {} is ignored", bit + 64), move |t| t.xor(t.context() + 8, 1 << bit), read(PAGE.0), PAGE.1);
+        s.add(
+            Legacy,
+            format!("bit {} is ignored", bit + 64),
+            move |t| t.xor(t.context() + 8, 1 << bit),
+            read(PAGE.0),
+            PAGE.1,
+        );
     }
     for bit in 16..24 {
         let small: fn(&mut Config) = |c| c.domain_bits = 8;
-        s.with(Legacy, small, format!("LCT.3: DID bit {} of 8 bits", bit - 8), move |t| t.xor(t.context() + 8, 1 << bit), read(PAGE.0), ContextReserved);
+        s.with(
+            Legacy,
+            small,
+            format!("LCT.3: DID bit {} of 8 bits", bit - 8),
+            move |t| t.xor(t.context() + 8, 1 << bit),
+            read(PAGE.0),
+            ContextReserved,
+        );
     }
     for aw in [0u64, 4, 5, 6, 7] {
-        s.add(Legacy, format!("LCT.4.1: AW {aw}"), move |t| t.set(t.context() + 8, 7, aw), read(PAGE.0), ContextInvalid);
+        s.add(
+            Legacy,
+            format!("LCT.4.1: AW {aw}"),
+            move |t| t.set(t.context() + 8, 7, aw),
+            read(PAGE.0),
+            ContextInvalid,
+        );
     }
-    s.with(Legacy, |c| c.second_stage_levels = vec![3], "LCT.4.1: AW not offered", |_| {}, read(PAGE.0), ContextInvalid);
-    s.add(Legacy, "LCT.4.2: TT 11", |t| t.set(t.context(), 0xc, 0xc), read(PAGE.0), ContextInvalid);
-    s.with(Legacy, |c| c.pass_through = false, "LCT.4.2: TT 10 without ECAP.PT", |t| t.set(t.context(), 0xc, 8), read(PAGE.0), ContextInvalid);
+    s.with(
+        Legacy,
+        |c| c.second_stage_levels = vec![3],
+        "LCT.4.1: AW not offered",
+        |_| {},
+        read(PAGE.0),
+        ContextInvalid,
+    );
+    s.add(
+        Legacy,
+        "LCT.4.2: TT 11",
+        |t| t.set(t.context(), 0xc, 0xc),
+        read(PAGE.0),
+        ContextInvalid,
+    );
+    s.with(
+        Legacy,
+        |c| c.pass_through = false,
+        "LCT.4.2: TT 10 without ECAP.PT",
+        |t| t.set(t.context(), 0xc, 8),
+        read(PAGE.0),
+        ContextInvalid,
+    );
     let no_dt: fn(&mut Config) = |c| {
         c.device_tlb = false;
         c.page_requests = false;
         c.page_request_drain = false;
     };
-    s.with(Legacy, no_dt, "LCT.4.2: TT 01 without ECAP.DT", |t| t.set(t.context(), 0xc, 4), read(PAGE.0), ContextInvalid);
-    s.add(Legacy, "LCT.4.3: SSPTPTR is nowhere", |t| t.set(t.context(), !3, NOWHERE), read(PAGE.0), ContextInvalid);
+    s.with(
+        Legacy,
+        no_dt,
+        "LCT.4.2: TT 01 without ECAP.DT",
+        |t| t.set(t.context(), 0xc, 4),
+        read(PAGE.0),
+        ContextInvalid,
+    );
+    s.add(
+        Legacy,
+        "LCT.4.3: SSPTPTR is nowhere",
+        |t| t.set(t.context(), !3, NOWHERE),
+        read(PAGE.0),
+        ContextInvalid,
+    );
     for tt in [0u64, 2] {
         let set = move |t: &Tables| t.set(t.context(), 0xc, tt << 2);
-        s.add(Legacy, format!("LCT.5: translation request, TT {tt}"), set, typed(AddressType::TranslationRequest, PAGE.0), RequestBlocked);
-        s.add(Legacy, format!("LCT.5: translated request, TT {tt}"), set, typed(AddressType::Translated, PAGE.0), RequestBlocked);
+        s.add(
+            Legacy,
+            format!("LCT.5: translation request, TT {tt}"),
+            set,
+            typed(AddressType::TranslationRequest, PAGE.0),
+            RequestBlocked,
+        );
+        s.add(
+            Legacy,
+            format!("LCT.5: translated request, TT {tt}"),
+            set,
+            typed(AddressType::Translated, PAGE.0),
+            RequestBlocked,
+        );
     }
-    s.add(Legacy, "LCT.5: hidden by FPD", |t| t.xor(t.context(), 2), typed(AddressType::Translated, PAGE.0), Expect::Hidden(RequestBlocked));
-    s.add(Legacy, "LCT.3: hidden by FPD", |t| t.xor(t.context(), 0x12), read(PAGE.0), Expect::Hidden(ContextReserved));
-    s.add(Legacy, "LCT.4: hidden by FPD", |t| t.xor(t.context(), 0xe), read(PAGE.0), Expect::Hidden(ContextInvalid));
-    s.add(Legacy, "TT 01 translates", |t| t.set(t.context(), 0xc, 4), read(PAGE.0), PAGE.1);
-    s.add(Legacy, "TT 01: translated requests pass", |t| t.set(t.context(), 0xc, 4), typed(AddressType::Translated, 0x5678), 0x5678);
-    s.add(Legacy, "LGN.1.3: translated beyond HAW", |t| t.set(t.context(), 0xc, 4), typed(AddressType::Translated, 1 << 46), AddressBeyondWidth);
+    s.add(
+        Legacy,
+        "LCT.5: hidden by FPD",
+        |t| t.xor(t.context(), 2),
+        typed(AddressType::Translated, PAGE.0),
+        Expect::Hidden(RequestBlocked),
+    );
+    s.add(
+        Legacy,
+        "LCT.3: hidden by FPD",
+        |t| t.xor(t.context(), 0x12),
+        read(PAGE.0),
+        Expect::Hidden(ContextReserved),
+    );
+    s.add(
+        Legacy,
+        "LCT.4: hidden by FPD",
+        |t| t.xor(t.context(), 0xe),
+        read(PAGE.0),
+        Expect::Hidden(ContextInvalid),
+    );
+    s.add(
+        Legacy,
+        "TT 01 translates",
+        |t| t.set(t.context(), 0xc, 4),
+        read(PAGE.0),
+        PAGE.1,
+    );
+    s.add(
+        Legacy,
+        "TT 01: translated requests pass",
+        |t| t.set(t.context(), 0xc, 4),
+        typed(AddressType::Translated, 0x5678),
+        0x5678,
+    );
+    s.add(
+        Legacy,
+        "LGN.1.3: translated beyond HAW",
+        |t| t.set(t.context(), 0xc, 4),
+        typed(AddressType::Translated, 1 << 46),
+        AddressBeyondWidth,
+    );
     let pass = |t: &Tables| t.set(t.context(), 0xc, 8);
     s.add(Legacy, "TT 10 passes", pass, write(HOLE), HOLE);
-    s.add(Legacy, "TT 10 ignores SSPTPTR", |t| t.set(t.context(), !3, 8 | 1 << 50), write(HOLE), HOLE);
-    s.add(Legacy, "LGN.1.2: TT 10 beyond HAW", pass, write(1 << 46), AddressBeyondWidth);
+    s.add(
+        Legacy,
+        "TT 10 ignores SSPTPTR",
+        |t| t.set(t.context(), !3, 8 | 1 << 50),
+        write(HOLE),
+        HOLE,
+    );
+    s.add(
+        Legacy,
+        "LGN.1.2: TT 10 beyond HAW",
+        pass,
+        write(1 << 46),
+        AddressBeyondWidth,
+    );
     s.run("§9.3", 95);
 }
 
@@ -368,12 +632,32 @@ fn context_entries() {
 fn second_stage_of_legacy_mode() {
     use Mode::Legacy;
     use Reason::*;
-    second_stage_common(Legacy, SecondStageReserved, SecondStageAccess, Write, Read, AddressBeyondWidth, InterruptAddress);
+    second_stage_common(
+        Legacy,
+        SecondStageReserved,
+        SecondStageAccess,
+        Write,
+        Read,
+        AddressBeyondWidth,
+        InterruptAddress,
+    );
     let mut s = Suite::default();
     s.add(Legacy, "LGN.2: write to a hole", |_| {}, write(HOLE), Write);
     s.add(Legacy, "LGN.3: read of a hole", |_| {}, read(HOLE), Read);
-    s.add(Legacy, "LGN.2: AtomicOp to a hole", |_| {}, op(Operation::Atomic, HOLE), Write);
-    s.add(Legacy, "accessed and dirty bits are ignored", |t| t.xor(t.second_entry(PAGE.0, 1), second::A | second::D), write(PAGE.0), PAGE.1);
+    s.add(
+        Legacy,
+        "LGN.2: AtomicOp to a hole",
+        |_| {},
+        op(Operation::Atomic, HOLE),
+        Write,
+    );
+    s.add(
+        Legacy,
+        "accessed and dirty bits are ignored",
+        |t| t.xor(t.second_entry(PAGE.0, 1), second::A | second::D),
+        write(PAGE.0),
+        PAGE.1,
+    );
     s.run("§3.7", 4);
 }
 
@@ -381,93 +665,332 @@ fn second_stage_of_legacy_mode() {
 fn second_stage_of_scalable_mode() {
     use Mode::Second;
     use Reason::*;
-    second_stage_common(Second, ScalableSecondStageReserved, ScalableSecondStageAccess, ScalableWrite, ScalableRead, SecondStageWidth, ScalableInterruptAddress);
+    second_stage_common(
+        Second,
+        ScalableSecondStageReserved,
+        ScalableSecondStageAccess,
+        ScalableWrite,
+        ScalableRead,
+        SecondStageWidth,
+        ScalableInterruptAddress,
+    );
     let mut s = Suite::default();
-    s.add(Second, "SSS.2: write to a hole", |_| {}, write(HOLE), SecondStageNotPresent);
-    s.add(Second, "SSS.2: read of a hole", |_| {}, read(HOLE), SecondStageNotPresent);
-    s.add(Second, "SSS.4: SSPTPTR is nowhere", |t| t.set(t.pasid(), !0xfff, NOWHERE), read(PAGE.0), SecondStageRootAccess);
-    s.add(Second, "SSS.5: A clear without snooping", |t| {
-        t.set(t.pasid(), 0, Pe::SSADE);
-        t.set(t.pasid() + 8, Pe::PWSNP, 0);
-    }, read(PAGE.0), SecondStageNoSnoop);
-    s.add(Second, "SSS.2: hidden by FPD of the PASID entry", |t| t.set(t.pasid(), 0, 2), read(HOLE), Expect::Hidden(SecondStageNotPresent));
-    s.add(Second, "SSS.2: hidden by FPD of the directory", |t| t.set(t.directory(), 0, 2), read(HOLE), Expect::Hidden(SecondStageNotPresent));
-    s.add(Second, "SSS.2: hidden by FPD of the context entry", |t| t.set(t.context(), 0, 2), read(HOLE), Expect::Hidden(SecondStageNotPresent));
-    s.add(Second, "SSS.2: with PASID", |_| {}, read(HOLE).with_pasid(9), SecondStageNotPresent);
+    s.add(
+        Second,
+        "SSS.2: write to a hole",
+        |_| {},
+        write(HOLE),
+        SecondStageNotPresent,
+    );
+    s.add(
+        Second,
+        "SSS.2: read of a hole",
+        |_| {},
+        read(HOLE),
+        SecondStageNotPresent,
+    );
+    s.add(
+        Second,
+        "SSS.4: SSPTPTR is nowhere",
+        |t| t.set(t.pasid(), !0xfff, NOWHERE),
+        read(PAGE.0),
+        SecondStageRootAccess,
+    );
+    s.add(
+        Second,
+        "SSS.5: A clear without snooping",
+        |t| {
+            t.set(t.pasid(), 0, Pe::SSADE);
+            t.set(t.pasid() + 8, Pe::PWSNP, 0);
+        },
+        read(PAGE.0),
+        SecondStageNoSnoop,
+    );
+    s.add(
+        Second,
+        "SSS.2: hidden by FPD of the PASID entry",
+        |t| t.set(t.pasid(), 0, 2),
+        read(HOLE),
+        Expect::Hidden(SecondStageNotPresent),
+    );
+    s.add(
+        Second,
+        "SSS.2: hidden by FPD of the directory",
+        |t| t.set(t.directory(), 0, 2),
+        read(HOLE),
+        Expect::Hidden(SecondStageNotPresent),
+    );
+    s.add(
+        Second,
+        "SSS.2: hidden by FPD of the context entry",
+        |t| t.set(t.context(), 0, 2),
+        read(HOLE),
+        Expect::Hidden(SecondStageNotPresent),
+    );
+    s.add(
+        Second,
+        "SSS.2: with PASID",
+        |_| {},
+        read(HOLE).with_pasid(9),
+        SecondStageNotPresent,
+    );
     s.run("§3.7", 8);
 }
 
 /// What both modes have in common, with their codes.
-fn second_stage_common(mode: Mode, reserved: Reason, access: Reason, no_write: Reason, no_read: Reason, width: Reason, interrupt: Reason) {
+fn second_stage_common(
+    mode: Mode,
+    reserved: Reason,
+    access: Reason,
+    no_write: Reason,
+    no_read: Reason,
+    width: Reason,
+    interrupt: Reason,
+) {
     let mut s = Suite::default();
     let pages = [(1u32, PAGE), (2, LARGE), (3, HUGE)];
     for (level, (from, to)) in pages {
-        s.add(mode, format!("page of level {level}"), |_| {}, write(from + 0xabc), to + 0xabc);
+        s.add(
+            mode,
+            format!("page of level {level}"),
+            |_| {},
+            write(from + 0xabc),
+            to + 0xabc,
+        );
         let leaf = move |t: &Tables| t.second_entry(from, level);
         for bit in bits(&[(51, 46)]) {
-            s.add(mode, format!("leaf {level}: address bit {bit}"), move |t| t.xor(leaf(t), 1 << bit), read(from), reserved);
+            s.add(
+                mode,
+                format!("leaf {level}: address bit {bit}"),
+                move |t| t.xor(leaf(t), 1 << bit),
+                read(from),
+                reserved,
+            );
         }
         for bit in 12..12 + 9 * (level - 1) {
-            s.add(mode, format!("leaf {level}: page offset bit {bit}"), move |t| t.xor(leaf(t), 1 << bit), read(from), reserved);
+            s.add(
+                mode,
+                format!("leaf {level}: page offset bit {bit}"),
+                move |t| t.xor(leaf(t), 1 << bit),
+                read(from),
+                reserved,
+            );
         }
         for bit in bits(&[(6, 2), (10, 8), (11, 11), (63, 52)]) {
-            s.add(mode, format!("leaf {level}: bit {bit} is ignored"), move |t| t.xor(leaf(t), 1 << bit), read(from), to);
+            s.add(
+                mode,
+                format!("leaf {level}: bit {bit} is ignored"),
+                move |t| t.xor(leaf(t), 1 << bit),
+                read(from),
+                to,
+            );
         }
-        s.with(mode, |c| c.snoop_control = false, format!("leaf {level}: SNP without ECAP.SC"), move |t| t.xor(leaf(t), second::SNP), read(from), reserved);
+        s.with(
+            mode,
+            |c| c.snoop_control = false,
+            format!("leaf {level}: SNP without ECAP.SC"),
+            move |t| t.xor(leaf(t), second::SNP),
+            read(from),
+            reserved,
+        );
         let no_dt: fn(&mut Config) = |c| {
             c.device_tlb = false;
             c.page_requests = false;
             c.page_request_drain = false;
         };
-        s.with(mode, no_dt, format!("leaf {level}: TM without ECAP.DT"), move |t| t.xor(leaf(t), second::TM), read(from), reserved);
+        s.with(
+            mode,
+            no_dt,
+            format!("leaf {level}: TM without ECAP.DT"),
+            move |t| t.xor(leaf(t), second::TM),
+            read(from),
+            reserved,
+        );
         for upper in level + 1..=4 {
             let entry = move |t: &Tables| t.second_entry(from, upper);
             for bit in bits(&[(51, 46), (11, 11), (62, 62)]) {
-                s.add(mode, format!("level {upper} above a leaf of {level}: bit {bit}"), move |t| t.xor(entry(t), 1 << bit), read(from), reserved);
+                s.add(
+                    mode,
+                    format!("level {upper} above a leaf of {level}: bit {bit}"),
+                    move |t| t.xor(entry(t), 1 << bit),
+                    read(from),
+                    reserved,
+                );
             }
             if upper == 4 {
-                s.add(mode, format!("PS in a level {upper} entry"), move |t| t.xor(entry(t), second::PS), read(from), reserved);
+                s.add(
+                    mode,
+                    format!("PS in a level {upper} entry"),
+                    move |t| t.xor(entry(t), second::PS),
+                    read(from),
+                    reserved,
+                );
             }
             let moved = move |t: &Tables| t.set(entry(t), !0xfff, NOWHERE);
-            s.add(mode, format!("table below level {upper} is nowhere"), moved, read(from), access);
-            s.add(mode, format!("level {upper}: W clear"), move |t| t.xor(entry(t), second::W), write(from), no_write);
-            s.add(mode, format!("level {upper}: W clear, read"), move |t| t.xor(entry(t), second::W), read(from), to);
-            s.add(mode, format!("level {upper}: R clear"), move |t| t.xor(entry(t), second::R), read(from), no_read);
+            s.add(
+                mode,
+                format!("table below level {upper} is nowhere"),
+                moved,
+                read(from),
+                access,
+            );
+            s.add(
+                mode,
+                format!("level {upper}: W clear"),
+                move |t| t.xor(entry(t), second::W),
+                write(from),
+                no_write,
+            );
+            s.add(
+                mode,
+                format!("level {upper}: W clear, read"),
+                move |t| t.xor(entry(t), second::W),
+                read(from),
+                to,
+            );
+            s.add(
+                mode,
+                format!("level {upper}: R clear"),
+                move |t| t.xor(entry(t), second::R),
+                read(from),
+                no_read,
+            );
         }
-        s.add(mode, format!("leaf {level}: W clear"), move |t| t.xor(leaf(t), second::W), write(from), no_write);
-        s.add(mode, format!("leaf {level}: W clear, AtomicOp"), move |t| t.xor(leaf(t), second::W), op(Operation::Atomic, from), no_write);
-        s.add(mode, format!("leaf {level}: R clear"), move |t| t.xor(leaf(t), second::R), read(from), no_read);
-        s.add(mode, format!("leaf {level}: R clear, AtomicOp"), move |t| t.xor(leaf(t), second::R), op(Operation::Atomic, from), no_read);
-        s.add(mode, format!("leaf {level}: R clear, write"), move |t| t.xor(leaf(t), second::R), write(from), to);
-        s.add(mode, format!("leaf {level}: R clear, zero length read"), move |t| t.xor(leaf(t), second::R), op(Operation::ZeroLengthRead, from), to);
-        s.with(mode, |c| c.zero_length_read = false, format!("leaf {level}: R clear, zero length read, no CAP.ZLR"), move |t| t.xor(leaf(t), second::R), op(Operation::ZeroLengthRead, from), no_read);
+        s.add(
+            mode,
+            format!("leaf {level}: W clear"),
+            move |t| t.xor(leaf(t), second::W),
+            write(from),
+            no_write,
+        );
+        s.add(
+            mode,
+            format!("leaf {level}: W clear, AtomicOp"),
+            move |t| t.xor(leaf(t), second::W),
+            op(Operation::Atomic, from),
+            no_write,
+        );
+        s.add(
+            mode,
+            format!("leaf {level}: R clear"),
+            move |t| t.xor(leaf(t), second::R),
+            read(from),
+            no_read,
+        );
+        s.add(
+            mode,
+            format!("leaf {level}: R clear, AtomicOp"),
+            move |t| t.xor(leaf(t), second::R),
+            op(Operation::Atomic, from),
+            no_read,
+        );
+        s.add(
+            mode,
+            format!("leaf {level}: R clear, write"),
+            move |t| t.xor(leaf(t), second::R),
+            write(from),
+            to,
+        );
+        s.add(
+            mode,
+            format!("leaf {level}: R clear, zero length read"),
+            move |t| t.xor(leaf(t), second::R),
+            op(Operation::ZeroLengthRead, from),
+            to,
+        );
+        s.with(
+            mode,
+            |c| c.zero_length_read = false,
+            format!("leaf {level}: R clear, zero length read, no CAP.ZLR"),
+            move |t| t.xor(leaf(t), second::R),
+            op(Operation::ZeroLengthRead, from),
+            no_read,
+        );
     }
-    s.with(mode, |c| c.second_stage_1g = false, "1 GiB page without SSLPS", |_| {}, read(HUGE.0), reserved);
+    s.with(
+        mode,
+        |c| c.second_stage_1g = false,
+        "1 GiB page without SSLPS",
+        |_| {},
+        read(HUGE.0),
+        reserved,
+    );
     let none: fn(&mut Config) = |c| {
         c.second_stage_1g = false;
         c.second_stage_2m = false;
     };
-    s.with(mode, none, "2 MiB page without SSLPS", |_| {}, read(LARGE.0), reserved);
+    s.with(
+        mode,
+        none,
+        "2 MiB page without SSLPS",
+        |_| {},
+        read(LARGE.0),
+        reserved,
+    );
     for bit in 48..64 {
-        s.add(mode, format!("address bit {bit} beyond AW"), |_| {}, read(PAGE.0 | 1 << bit), width);
+        s.add(
+            mode,
+            format!("address bit {bit} beyond AW"),
+            |_| {},
+            read(PAGE.0 | 1 << bit),
+            width,
+        );
     }
-    s.with(mode, |c| c.guest_address_width = 36, "address beyond MGAW", |_| {}, read(PAGE.0 | 1 << 36), width);
-    s.with(mode, |c| c.guest_address_width = 36, "address within MGAW", |_| {}, read(PAGE.0), PAGE.1);
-    s.add(mode, "3-level tables: bit 39 is beyond them", |t| {
-        let at = t.second_entry(PAGE.0, 4);
-        if t.mode == Mode::Legacy {
-            t.set(t.context() + 8, 7, 1);
-            t.set(t.context(), !3, t.lab.get(at) & !3);
-        } else {
-            t.set(t.pasid(), !0xfff | 7 << 2, t.lab.get(at) & !0xfff | 1 << 2);
-        }
-    }, read(PAGE.0 | 1 << 39), width);
+    s.with(
+        mode,
+        |c| c.guest_address_width = 36,
+        "address beyond MGAW",
+        |_| {},
+        read(PAGE.0 | 1 << 36),
+        width,
+    );
+    s.with(
+        mode,
+        |c| c.guest_address_width = 36,
+        "address within MGAW",
+        |_| {},
+        read(PAGE.0),
+        PAGE.1,
+    );
+    s.add(
+        mode,
+        "3-level tables: bit 39 is beyond them",
+        |t| {
+            let at = t.second_entry(PAGE.0, 4);
+            if t.mode == Mode::Legacy {
+                t.set(t.context() + 8, 7, 1);
+                t.set(t.context(), !3, t.lab.get(at) & !3);
+            } else {
+                t.set(t.pasid(), !0xfff | 7 << 2, t.lab.get(at) & !0xfff | 1 << 2);
+            }
+        },
+        read(PAGE.0 | 1 << 39),
+        width,
+    );
     let to_interrupts = |t: &Tables| {
         t.lab.map_second(t.second, 4, 0x7000, 0xfee0_1000, 1, RW);
     };
-    s.add(mode, "output in the interrupt range", to_interrupts, write(0x7000), interrupt);
-    s.add(mode, "output in the interrupt range, read", to_interrupts, read(0x7000), interrupt);
-    s.add(mode, "interrupt range as input", |_| {}, read(0xfee0_0000), Reason::InterruptRangeRequest);
+    s.add(
+        mode,
+        "output in the interrupt range",
+        to_interrupts,
+        write(0x7000),
+        interrupt,
+    );
+    s.add(
+        mode,
+        "output in the interrupt range, read",
+        to_interrupts,
+        read(0x7000),
+        interrupt,
+    );
+    s.add(
+        mode,
+        "interrupt range as input",
+        |_| {},
+        read(0xfee0_0000),
+        Reason::InterruptRangeRequest,
+    );
     s.run("§3.7, §9.8", 230);
 }
 
@@ -477,44 +1000,169 @@ fn scalable_context_entries() {
     use Reason::*;
     let mut s = Suite::default();
     s.add(Second, "good tables", |_| {}, read(PAGE.0 + 8), PAGE.1 + 8);
-    s.add(Second, "SCT.2: P clear", |t| t.xor(t.context(), 1), read(PAGE.0), ScalableContextNotPresent);
-    s.add(Second, "SCT.2: hidden by FPD", |t| t.xor(t.context(), 3), read(PAGE.0), Expect::Hidden(ScalableContextNotPresent));
+    s.add(
+        Second,
+        "SCT.2: P clear",
+        |t| t.xor(t.context(), 1),
+        read(PAGE.0),
+        ScalableContextNotPresent,
+    );
+    s.add(
+        Second,
+        "SCT.2: hidden by FPD",
+        |t| t.xor(t.context(), 3),
+        read(PAGE.0),
+        Expect::Hidden(ScalableContextNotPresent),
+    );
     for bit in bits(&[(8, 5), (63, 46)]) {
-        s.add(Second, format!("SCT.3: bit {bit}"), move |t| t.xor(t.context(), 1 << bit), read(PAGE.0), ScalableContextReserved);
+        s.add(
+            Second,
+            format!("SCT.3: bit {bit}"),
+            move |t| t.xor(t.context(), 1 << bit),
+            read(PAGE.0),
+            ScalableContextReserved,
+        );
     }
     for bit in bits(&[(63, 21)]) {
-        s.add(Second, format!("SCT.3: bit {}", bit + 64), move |t| t.xor(t.context() + 8, 1 << bit), read(PAGE.0), ScalableContextReserved);
+        s.add(
+            Second,
+            format!("SCT.3: bit {}", bit + 64),
+            move |t| t.xor(t.context() + 8, 1 << bit),
+            read(PAGE.0),
+            ScalableContextReserved,
+        );
     }
     for bit in 0..128u64 {
-        s.add(Second, format!("SCT.3: bit {}", bit + 128), move |t| t.xor(t.context() + 16 + bit / 64 * 8, 1 << (bit % 64)), read(PAGE.0), ScalableContextReserved);
+        s.add(
+            Second,
+            format!("SCT.3: bit {}", bit + 128),
+            move |t| t.xor(t.context() + 16 + bit / 64 * 8, 1 << (bit % 64)),
+            read(PAGE.0),
+            ScalableContextReserved,
+        );
     }
-    s.add(Second, "SCT.3: hidden by FPD", |t| t.xor(t.context(), 0x22), read(PAGE.0), Expect::Hidden(ScalableContextReserved));
+    s.add(
+        Second,
+        "SCT.3: hidden by FPD",
+        |t| t.xor(t.context(), 0x22),
+        read(PAGE.0),
+        Expect::Hidden(ScalableContextReserved),
+    );
     let no_dt: fn(&mut Config) = |c| {
         c.device_tlb = false;
         c.page_requests = false;
         c.page_request_drain = false;
     };
-    s.with(Second, no_dt, "SCT.3: DTE without ECAP.DT", |t| t.set(t.context(), 0, Sce::DTE), read(PAGE.0), ScalableContextReserved);
+    s.with(
+        Second,
+        no_dt,
+        "SCT.3: DTE without ECAP.DT",
+        |t| t.set(t.context(), 0, Sce::DTE),
+        read(PAGE.0),
+        ScalableContextReserved,
+    );
     let no_prs: fn(&mut Config) = |c| {
         c.page_requests = false;
         c.page_request_drain = false;
     };
-    s.with(Second, no_prs, "SCT.3: PRE without ECAP.PRS", |t| t.set(t.context(), 0, Sce::PRE), read(PAGE.0), ScalableContextReserved);
-    s.with(Second, |c| c.rid_pasid = false, "SCT.3: RID_PASID without ECAP.RPS", |_| {}, read(PAGE.0), ScalableContextReserved);
-    s.with(Second, |c| c.rid_priv = false, "SCT.3: RID_PRIV without ECAP.RPRIVS", |t| t.set(t.context() + 8, 0, Sce::RID_PRIV), read(PAGE.0), ScalableContextReserved);
-    s.with(Second, |c| c.pasid_bits = 16, "SCT.4: PDTS beyond PSS", |t| t.set(t.context(), 7 << 9, 4 << 9), read(PAGE.0), ScalableContextInvalid);
-    s.add(Second, "SCT.5: translation request without DTE", |_| {}, typed(AddressType::TranslationRequest, PAGE.0), DeviceTlbDisabled);
-    s.add(Second, "SCT.5: translated request without DTE", |_| {}, typed(AddressType::Translated, PAGE.0), DeviceTlbDisabled);
-    s.add(Second, "translated request with DTE", |t| t.set(t.context(), 0, Sce::DTE), typed(AddressType::Translated, 0x9000), 0x9000);
-    s.add(Second, "SGN.4: translated beyond HAW", |t| t.set(t.context(), 0, Sce::DTE), typed(AddressType::Translated, 1 << 46), HostAddressWidth);
-    s.add(Second, "SCT.6: PASID without PASIDE", |t| t.set(t.context(), Sce::PASIDE, 0), read(PAGE.0).with_pasid(9), PasidDisabled);
-    s.add(Second, "PASID with PASIDE", |_| {}, read(PAGE.0).with_pasid(9), PAGE.1);
-    s.add(Second, "SCT.7: PASID beyond PDTS", |t| t.set(t.context(), 7 << 9, 0), read(PAGE.0).with_pasid(1 << 13), PasidTooLarge);
-    s.add(Second, "SCT.7: largest PASID of PDTS", |t| t.set(t.context(), 7 << 9, 0), read(PAGE.0).with_pasid((1 << 13) - 1), PasidDirectoryNotPresent);
-    s.add(Second, "SCT.9: RID_PASID beyond PDTS", |t| {
-        t.set(t.context(), 7 << 9, 0);
-        t.set(t.context() + 8, Sce::RID_PASID, 1 << 13);
-    }, read(PAGE.0), RidPasidTooLarge);
+    s.with(
+        Second,
+        no_prs,
+        "SCT.3: PRE without ECAP.PRS",
+        |t| t.set(t.context(), 0, Sce::PRE),
+        read(PAGE.0),
+        ScalableContextReserved,
+    );
+    s.with(
+        Second,
+        |c| c.rid_pasid = false,
+        "SCT.3: RID_PASID without ECAP.RPS",
+        |_| {},
+        read(PAGE.0),
+        ScalableContextReserved,
+    );
+    s.with(
+        Second,
+        |c| c.rid_priv = false,
+        "SCT.3: RID_PRIV without ECAP.RPRIVS",
+        |t| t.set(t.context() + 8, 0, Sce::RID_PRIV),
+        read(PAGE.0),
+        ScalableContextReserved,
+    );
+    s.with(
+        Second,
+        |c| c.pasid_bits = 16,
+        "SCT.4: PDTS beyond PSS",
+        |t| t.set(t.context(), 7 << 9, 4 << 9),
+        read(PAGE.0),
+        ScalableContextInvalid,
+    );
+    s.add(
+        Second,
+        "SCT.5: translation request without DTE",
+        |_| {},
+        typed(AddressType::TranslationRequest, PAGE.0),
+        DeviceTlbDisabled,
+    );
+    s.add(
+        Second,
+        "SCT.5: translated request without DTE",
+        |_| {},
+        typed(AddressType::Translated, PAGE.0),
+        DeviceTlbDisabled,
+    );
+    s.add(
+        Second,
+        "translated request with DTE",
+        |t| t.set(t.context(), 0, Sce::DTE),
+        typed(AddressType::Translated, 0x9000),
+        0x9000,
+    );
+    s.add(
+        Second,
+        "SGN.4: translated beyond HAW",
+        |t| t.set(t.context(), 0, Sce::DTE),
+        typed(AddressType::Translated, 1 << 46),
+        HostAddressWidth,
+    );
+    s.add(
+        Second,
+        "SCT.6: PASID without PASIDE",
+        |t| t.set(t.context(), Sce::PASIDE, 0),
+        read(PAGE.0).with_pasid(9),
+        PasidDisabled,
+    );
+    s.add(
+        Second,
+        "PASID with PASIDE",
+        |_| {},
+        read(PAGE.0).with_pasid(9),
+        PAGE.1,
+    );
+    s.add(
+        Second,
+        "SCT.7: PASID beyond PDTS",
+        |t| t.set(t.context(), 7 << 9, 0),
+        read(PAGE.0).with_pasid(1 << 13),
+        PasidTooLarge,
+    );
+    s.add(
+        Second,
+        "SCT.7: largest PASID of PDTS",
+        |t| t.set(t.context(), 7 << 9, 0),
+        read(PAGE.0).with_pasid((1 << 13) - 1),
+        PasidDirectoryNotPresent,
+    );
+    s.add(
+        Second,
+        "SCT.9: RID_PASID beyond PDTS",
+        |t| {
+            t.set(t.context(), 7 << 9, 0);
+            t.set(t.context() + 8, Sce::RID_PASID, 1 << 13);
+        },
+        read(PAGE.0),
+        RidPasidTooLarge,
+    );
     s.run("§9.4", 200);
 }
 
@@ -523,74 +1171,272 @@ fn pasid_entries() {
     use Mode::*;
     use Reason::*;
     let mut s = Suite::default();
-    s.add(Second, "SPD.1: directory is nowhere", |t| t.set(t.context(), !0xfff, NOWHERE), read(PAGE.0), PasidDirectoryAccess);
-    s.add(Second, "SPD.2: P clear", |t| t.xor(t.directory(), 1), read(PAGE.0), PasidDirectoryNotPresent);
-    s.add(Second, "SPD.2: hidden by its FPD", |t| t.xor(t.directory(), 3), read(PAGE.0), Expect::Hidden(PasidDirectoryNotPresent));
+    s.add(
+        Second,
+        "SPD.1: directory is nowhere",
+        |t| t.set(t.context(), !0xfff, NOWHERE),
+        read(PAGE.0),
+        PasidDirectoryAccess,
+    );
+    s.add(
+        Second,
+        "SPD.2: P clear",
+        |t| t.xor(t.directory(), 1),
+        read(PAGE.0),
+        PasidDirectoryNotPresent,
+    );
+    s.add(
+        Second,
+        "SPD.2: hidden by its FPD",
+        |t| t.xor(t.directory(), 3),
+        read(PAGE.0),
+        Expect::Hidden(PasidDirectoryNotPresent),
+    );
     for bit in bits(&[(11, 2), (63, 46)]) {
-        s.add(Second, format!("SPD.3: bit {bit}"), move |t| t.xor(t.directory(), 1 << bit), read(PAGE.0), PasidDirectoryReserved);
+        s.add(
+            Second,
+            format!("SPD.3: bit {bit}"),
+            move |t| t.xor(t.directory(), 1 << bit),
+            read(PAGE.0),
+            PasidDirectoryReserved,
+        );
     }
-    s.add(Second, "SPT.1: table is nowhere", |t| t.set(t.directory(), !0xfff, NOWHERE), read(PAGE.0), PasidAccess);
-    s.add(Second, "SPT.2: P clear", |t| t.xor(t.pasid(), 1), read(PAGE.0), PasidNotPresent);
-    s.add(Second, "SPT.2: hidden by its FPD", |t| t.xor(t.pasid(), 3), read(PAGE.0), Expect::Hidden(PasidNotPresent));
+    s.add(
+        Second,
+        "SPT.1: table is nowhere",
+        |t| t.set(t.directory(), !0xfff, NOWHERE),
+        read(PAGE.0),
+        PasidAccess,
+    );
+    s.add(
+        Second,
+        "SPT.2: P clear",
+        |t| t.xor(t.pasid(), 1),
+        read(PAGE.0),
+        PasidNotPresent,
+    );
+    s.add(
+        Second,
+        "SPT.2: hidden by its FPD",
+        |t| t.xor(t.pasid(), 3),
+        read(PAGE.0),
+        Expect::Hidden(PasidNotPresent),
+    );
     for mode in [First, Second, Nested] {
         for bit in bits(&[(5, 5), (11, 10), (63, 46)]) {
-            s.add(mode, format!("SPT.3: bit {bit}"), move |t| t.xor(t.pasid(), 1 << bit), read(PAGE.0), PasidReserved);
+            s.add(
+                mode,
+                format!("SPT.3: bit {bit}"),
+                move |t| t.xor(t.pasid(), 1 << bit),
+                read(PAGE.0),
+                PasidReserved,
+            );
         }
         for bit in bits(&[(22, 16), (63, 25)]) {
-            s.add(mode, format!("SPT.3: bit {}", bit + 64), move |t| t.xor(t.pasid() + 8, 1 << bit), read(PAGE.0), PasidReserved);
+            s.add(
+                mode,
+                format!("SPT.3: bit {}", bit + 64),
+                move |t| t.xor(t.pasid() + 8, 1 << bit),
+                read(PAGE.0),
+                PasidReserved,
+            );
         }
         for bit in bits(&[(11, 8), (63, 46)]) {
-            s.add(mode, format!("SPT.3: bit {}", bit + 128), move |t| t.xor(t.pasid() + 16, 1 << bit), read(PAGE.0), PasidReserved);
+            s.add(
+                mode,
+                format!("SPT.3: bit {}", bit + 128),
+                move |t| t.xor(t.pasid() + 16, 1 << bit),
+                read(PAGE.0),
+                PasidReserved,
+            );
         }
     }
     for bit in 192..512u64 {
-        s.add(Second, format!("SPT.3: bit {bit}"), move |t| t.xor(t.pasid() + bit / 64 * 8, 1 << (bit % 64)), read(PAGE.0), PasidReserved);
+        s.add(
+            Second,
+            format!("SPT.3: bit {bit}"),
+            move |t| t.xor(t.pasid() + bit / 64 * 8, 1 << (bit % 64)),
+            read(PAGE.0),
+            PasidReserved,
+        );
     }
     let absent: [(&str, fn(&mut Config), u64, u64); 8] = [
-        ("SSADE without ECAP.SSADS", |c| c.second_stage_ad = false, 0, Pe::SSADE),
-        ("PWSNP without ECAP.SMPWCS", |c| c.scalable_coherent = false, 8, Pe::PWSNP),
-        ("PGSNP without ECAP.SC", |c| c.snoop_control = false, 8, Pe::PGSNP),
+        (
+            "SSADE without ECAP.SSADS",
+            |c| c.second_stage_ad = false,
+            0,
+            Pe::SSADE,
+        ),
+        (
+            "PWSNP without ECAP.SMPWCS",
+            |c| c.scalable_coherent = false,
+            8,
+            Pe::PWSNP,
+        ),
+        (
+            "PGSNP without ECAP.SC",
+            |c| c.snoop_control = false,
+            8,
+            Pe::PGSNP,
+        ),
         ("SRE without ECAP.SRS", no_srs, 16, Pe::SRE),
         ("WPE without ECAP.SRS", no_srs, 16, Pe::WPE),
         ("SMEP without ECAP.SRS", no_srs, 16, Pe::SMEP),
-        ("ERE without ECAP.ERS", |c| c.execute_requests = false, 16, Pe::ERE),
-        ("EAFE without ECAP.EAFS", |c| c.extended_accessed = false, 16, Pe::EAFE),
+        (
+            "ERE without ECAP.ERS",
+            |c| c.execute_requests = false,
+            16,
+            Pe::ERE,
+        ),
+        (
+            "EAFE without ECAP.EAFS",
+            |c| c.extended_accessed = false,
+            16,
+            Pe::EAFE,
+        ),
     ];
     for (name, config, word, flag) in absent {
-        s.with(Second, config, format!("SPT.3: {name}"), move |t| {
-            t.set(t.pasid() + 8, Pe::PWSNP, 0);
-            t.set(t.pasid() + word, 0, flag);
-        }, read(PAGE.0), PasidReserved);
+        s.with(
+            Second,
+            config,
+            format!("SPT.3: {name}"),
+            move |t| {
+                t.set(t.pasid() + 8, Pe::PWSNP, 0);
+                t.set(t.pasid() + word, 0, flag);
+            },
+            read(PAGE.0),
+            PasidReserved,
+        );
     }
-    s.with(Second, |c| c.memory_type = true, "memory type fields with ECAP.MTS", |t| t.set(t.pasid() + 8, 0, Pe::MEMORY_TYPE), read(PAGE.0), PAGE.1);
+    s.with(
+        Second,
+        |c| c.memory_type = true,
+        "memory type fields with ECAP.MTS",
+        |t| t.set(t.pasid() + 8, 0, Pe::MEMORY_TYPE),
+        read(PAGE.0),
+        PAGE.1,
+    );
     for pgtt in [0u64, 5, 6, 7] {
-        s.add(Second, format!("SPT.4: PGTT {pgtt}"), move |t| t.set(t.pasid(), 7 << 6, pgtt << 6), read(PAGE.0), PasidInvalid);
+        s.add(
+            Second,
+            format!("SPT.4: PGTT {pgtt}"),
+            move |t| t.set(t.pasid(), 7 << 6, pgtt << 6),
+            read(PAGE.0),
+            PasidInvalid,
+        );
     }
     for aw in [0u64, 4, 5, 6, 7] {
         for mode in [Second, Nested] {
-            s.add(mode, format!("SPT.4: AW {aw}"), move |t| t.set(t.pasid(), 7 << 2, aw << 2), read(PAGE.0), PasidInvalid);
+            s.add(
+                mode,
+                format!("SPT.4: AW {aw}"),
+                move |t| t.set(t.pasid(), 7 << 2, aw << 2),
+                read(PAGE.0),
+                PasidInvalid,
+            );
         }
-        s.add(First, format!("AW {aw} is ignored"), move |t| t.set(t.pasid(), 7 << 2, aw << 2), read(PAGE.0), PAGE.1);
+        s.add(
+            First,
+            format!("AW {aw} is ignored"),
+            move |t| t.set(t.pasid(), 7 << 2, aw << 2),
+            read(PAGE.0),
+            PAGE.1,
+        );
     }
     for fspm in [2u64, 3] {
         for mode in [First, Nested] {
-            s.add(mode, format!("SPT.4: FSPM {fspm}"), move |t| t.set(t.pasid() + 16, 3 << 2, fspm << 2), read(PAGE.0), PasidInvalid);
+            s.add(
+                mode,
+                format!("SPT.4: FSPM {fspm}"),
+                move |t| t.set(t.pasid() + 16, 3 << 2, fspm << 2),
+                read(PAGE.0),
+                PasidInvalid,
+            );
         }
     }
-    s.with(First, |c| c.first_stage_5_level = false, "SPT.4: FSPM 1 without CAP.FS5LP", |t| t.set(t.pasid() + 16, 0, 4), read(PAGE.0), PasidInvalid);
-    s.with(Nested, |c| c.nested = false, "SPT.4: nested without ECAP.NEST", |_| {}, read(PAGE.0), PasidInvalid);
-    s.with(Second, |c| c.pass_through = false, "SPT.4: pass-through without ECAP.PT", |t| t.set(t.pasid(), 7 << 6, 4 << 6), read(PAGE.0), PasidInvalid);
-    s.add(Second, "pass-through", |t| t.set(t.pasid(), 7 << 6, 4 << 6), write(HOLE), HOLE);
-    s.add(Second, "SGN.4: pass-through beyond HAW", |t| t.set(t.pasid(), 7 << 6, 4 << 6), write(1 << 46), HostAddressWidth);
-    let execute = Request { execute: true, ..read(PAGE.0).with_pasid(9) };
-    let privileged = Request { privileged: true, ..read(PAGE.0).with_pasid(9) };
+    s.with(
+        First,
+        |c| c.first_stage_5_level = false,
+        "SPT.4: FSPM 1 without CAP.FS5LP",
+        |t| t.set(t.pasid() + 16, 0, 4),
+        read(PAGE.0),
+        PasidInvalid,
+    );
+    s.with(
+        Nested,
+        |c| c.nested = false,
+        "SPT.4: nested without ECAP.NEST",
+        |_| {},
+        read(PAGE.0),
+        PasidInvalid,
+    );
+    s.with(
+        Second,
+        |c| c.pass_through = false,
+        "SPT.4: pass-through without ECAP.PT",
+        |t| t.set(t.pasid(), 7 << 6, 4 << 6),
+        read(PAGE.0),
+        PasidInvalid,
+    );
+    s.add(
+        Second,
+        "pass-through",
+        |t| t.set(t.pasid(), 7 << 6, 4 << 6),
+        write(HOLE),
+        HOLE,
+    );
+    s.add(
+        Second,
+        "SGN.4: pass-through beyond HAW",
+        |t| t.set(t.pasid(), 7 << 6, 4 << 6),
+        write(1 << 46),
+        HostAddressWidth,
+    );
+    let execute = Request {
+        execute: true,
+        ..read(PAGE.0).with_pasid(9)
+    };
+    let privileged = Request {
+        privileged: true,
+        ..read(PAGE.0).with_pasid(9)
+    };
     for mode in [First, Nested] {
-        s.add(mode, "SPT.5: execute without ERE", |_| {}, execute, ExecuteDisabled);
-        s.add(mode, "SPT.6: privileged without SRE", |_| {}, privileged, SupervisorDisabled);
-        s.add(mode, "SPT.6: RID_PRIV without SRE", |t| t.set(t.context() + 8, 0, Sce::RID_PRIV), read(PAGE.0), SupervisorDisabled);
+        s.add(
+            mode,
+            "SPT.5: execute without ERE",
+            |_| {},
+            execute,
+            ExecuteDisabled,
+        );
+        s.add(
+            mode,
+            "SPT.6: privileged without SRE",
+            |_| {},
+            privileged,
+            SupervisorDisabled,
+        );
+        s.add(
+            mode,
+            "SPT.6: RID_PRIV without SRE",
+            |t| t.set(t.context() + 8, 0, Sce::RID_PRIV),
+            read(PAGE.0),
+            SupervisorDisabled,
+        );
     }
-    s.add(Second, "ERE means nothing to the second stage", |_| {}, execute, PAGE.1);
-    s.add(Second, "SRE means nothing to the second stage", |_| {}, privileged, PAGE.1);
+    s.add(
+        Second,
+        "ERE means nothing to the second stage",
+        |_| {},
+        execute,
+        PAGE.1,
+    );
+    s.add(
+        Second,
+        "SRE means nothing to the second stage",
+        |_| {},
+        privileged,
+        PAGE.1,
+    );
     s.run("§9.5, §9.6", 560);
 }
 
@@ -605,92 +1451,275 @@ fn first_stage() {
     use Reason::*;
     let mut s = Suite::default();
     for (level, (from, to)) in [(1u32, PAGE), (2, LARGE), (3, HUGE)] {
-        s.add(First, format!("page of level {level}"), |_| {}, write(from + 0xabc), to + 0xabc);
+        s.add(
+            First,
+            format!("page of level {level}"),
+            |_| {},
+            write(from + 0xabc),
+            to + 0xabc,
+        );
         let leaf = move |t: &Tables| t.first_entry(from, level);
         for bit in bits(&[(51, 46)]) {
-            s.add(First, format!("SFS.3: leaf {level}: address bit {bit}"), move |t| t.xor(leaf(t), 1 << bit), read(from), FirstStageReserved);
+            s.add(
+                First,
+                format!("SFS.3: leaf {level}: address bit {bit}"),
+                move |t| t.xor(leaf(t), 1 << bit),
+                read(from),
+                FirstStageReserved,
+            );
         }
         for bit in 13..(12 + 9 * (level - 1)).max(13) {
-            s.add(First, format!("SFS.3: leaf {level}: page offset bit {bit}"), move |t| t.xor(leaf(t), 1 << bit), read(from), FirstStageReserved);
+            s.add(
+                First,
+                format!("SFS.3: leaf {level}: page offset bit {bit}"),
+                move |t| t.xor(leaf(t), 1 << bit),
+                read(from),
+                FirstStageReserved,
+            );
         }
         for bit in bits(&[(4, 3), (6, 5), (11, 8), (62, 52)]) {
-            s.add(First, format!("leaf {level}: bit {bit} is ignored"), move |t| t.xor(leaf(t), 1 << bit), read(from), to);
+            s.add(
+                First,
+                format!("leaf {level}: bit {bit} is ignored"),
+                move |t| t.xor(leaf(t), 1 << bit),
+                read(from),
+                to,
+            );
         }
         for l in level..=4 {
             let entry = move |t: &Tables| t.first_entry(from, l);
             let name = format!("level {l} above {level}");
-            s.add(First, format!("SFS.2: {name}: P clear"), move |t| t.xor(entry(t), 1), read(from), FirstStageNotPresent);
-            s.add(First, format!("SFS.3: {name}: XD without NXE"), move |t| t.xor(entry(t), first::XD), read(from), FirstStageReserved);
-            s.add(First, format!("SGN.6: {name}: R/W clear"), move |t| t.xor(entry(t), first::RW), write(from), ScalableWrite);
-            s.add(First, format!("{name}: R/W clear, read"), move |t| t.xor(entry(t), first::RW), read(from), to);
-            s.add(First, format!("SGN.2: {name}: U/S clear"), move |t| t.xor(entry(t), first::US), read(from), Privilege);
+            s.add(
+                First,
+                format!("SFS.2: {name}: P clear"),
+                move |t| t.xor(entry(t), 1),
+                read(from),
+                FirstStageNotPresent,
+            );
+            s.add(
+                First,
+                format!("SFS.3: {name}: XD without NXE"),
+                move |t| t.xor(entry(t), first::XD),
+                read(from),
+                FirstStageReserved,
+            );
+            s.add(
+                First,
+                format!("SGN.6: {name}: R/W clear"),
+                move |t| t.xor(entry(t), first::RW),
+                write(from),
+                ScalableWrite,
+            );
+            s.add(
+                First,
+                format!("{name}: R/W clear, read"),
+                move |t| t.xor(entry(t), first::RW),
+                read(from),
+                to,
+            );
+            s.add(
+                First,
+                format!("SGN.2: {name}: U/S clear"),
+                move |t| t.xor(entry(t), first::US),
+                read(from),
+                Privilege,
+            );
             let supervisor = move |t: &Tables| {
                 t.xor(entry(t), first::US | first::RW);
                 t.set(t.context() + 8, 0, Sce::RID_PRIV);
                 t.set(t.pasid() + 16, 0, Pe::SRE);
             };
-            s.add(First, format!("{name}: supervisor page, privileged write, WPE clear"), supervisor, write(from), to);
-            s.add(First, format!("SGN.6: {name}: supervisor write, WPE set"), move |t| {
-                supervisor(t);
-                t.set(t.pasid() + 16, 0, Pe::WPE);
-            }, write(from), ScalableWrite);
-            let execute = Request { execute: true, ..read(from) };
+            s.add(
+                First,
+                format!("{name}: supervisor page, privileged write, WPE clear"),
+                supervisor,
+                write(from),
+                to,
+            );
+            s.add(
+                First,
+                format!("SGN.6: {name}: supervisor write, WPE set"),
+                move |t| {
+                    supervisor(t);
+                    t.set(t.pasid() + 16, 0, Pe::WPE);
+                },
+                write(from),
+                ScalableWrite,
+            );
+            let execute = Request {
+                execute: true,
+                ..read(from)
+            };
             let enabled = move |t: &Tables| t.set(t.pasid() + 16, 0, Pe::ERE | Pe::NXE);
             s.add(First, format!("{name}: execute"), enabled, execute, to);
-            s.add(First, format!("SGN.3: {name}: execute, XD"), move |t| {
-                enabled(t);
-                t.xor(entry(t), first::XD);
-            }, execute, Execute);
-            s.add(First, format!("{name}: read, XD"), move |t| {
-                enabled(t);
-                t.xor(entry(t), first::XD);
-            }, read(from), to);
+            s.add(
+                First,
+                format!("SGN.3: {name}: execute, XD"),
+                move |t| {
+                    enabled(t);
+                    t.xor(entry(t), first::XD);
+                },
+                execute,
+                Execute,
+            );
+            s.add(
+                First,
+                format!("{name}: read, XD"),
+                move |t| {
+                    enabled(t);
+                    t.xor(entry(t), first::XD);
+                },
+                read(from),
+                to,
+            );
             if l > level {
-                s.add(First, format!("SFS.1: table below {name} is nowhere"), move |t| t.set(entry(t), !0xfff, NOWHERE), read(from), FirstStageAccess);
+                s.add(
+                    First,
+                    format!("SFS.1: table below {name} is nowhere"),
+                    move |t| t.set(entry(t), !0xfff, NOWHERE),
+                    read(from),
+                    FirstStageAccess,
+                );
             }
         }
-        s.add(First, format!("SFS.3: PS in level 4 above {level}"), move |t| t.xor(t.first_entry(from, 4), first::PS), read(from), FirstStageReserved);
+        s.add(
+            First,
+            format!("SFS.3: PS in level 4 above {level}"),
+            move |t| t.xor(t.first_entry(from, 4), first::PS),
+            read(from),
+            FirstStageReserved,
+        );
         let smep = move |t: &Tables| {
             t.set(t.context() + 8, 0, Sce::RID_PRIV);
             t.set(t.pasid() + 16, 0, Pe::SRE | Pe::ERE | Pe::SMEP);
         };
-        let fetch = Request { execute: true, ..read(from) };
-        s.add(First, format!("SGN.3: SMEP, user page of level {level}"), smep, fetch, Execute);
-        s.add(First, format!("SMEP, supervisor page of level {level}"), move |t| {
-            smep(t);
-            t.xor(leaf(t), first::US);
-        }, fetch, to);
+        let fetch = Request {
+            execute: true,
+            ..read(from)
+        };
+        s.add(
+            First,
+            format!("SGN.3: SMEP, user page of level {level}"),
+            smep,
+            fetch,
+            Execute,
+        );
+        s.add(
+            First,
+            format!("SMEP, supervisor page of level {level}"),
+            move |t| {
+                smep(t);
+                t.xor(leaf(t), first::US);
+            },
+            fetch,
+            to,
+        );
     }
-    s.with(First, |c| c.first_stage_1g = false, "SFS.3: 1 GiB page without CAP.FS1GP", |_| {}, read(HUGE.0), FirstStageReserved);
-    s.add(First, "SFS.2: hole", |_| {}, read(HOLE), FirstStageNotPresent);
-    s.add(First, "SFS.4: FSPTPTR is nowhere", |t| t.set(t.pasid() + 16, !0xfff, NOWHERE), read(PAGE.0), FirstStageRootAccess);
+    s.with(
+        First,
+        |c| c.first_stage_1g = false,
+        "SFS.3: 1 GiB page without CAP.FS1GP",
+        |_| {},
+        read(HUGE.0),
+        FirstStageReserved,
+    );
+    s.add(
+        First,
+        "SFS.2: hole",
+        |_| {},
+        read(HOLE),
+        FirstStageNotPresent,
+    );
+    s.add(
+        First,
+        "SFS.4: FSPTPTR is nowhere",
+        |t| t.set(t.pasid() + 16, !0xfff, NOWHERE),
+        read(PAGE.0),
+        FirstStageRootAccess,
+    );
     for bit in 47..64 {
-        s.add(First, format!("SGN.1: address bit {bit}"), |_| {}, read(PAGE.0 | 1 << bit), NotCanonical);
+        s.add(
+            First,
+            format!("SGN.1: address bit {bit}"),
+            |_| {},
+            read(PAGE.0 | 1 << bit),
+            NotCanonical,
+        );
     }
-    s.add(First, "canonical upper half", |_| {}, read(0xffff_8000_0000_1000), FirstStageNotPresent);
+    s.add(
+        First,
+        "canonical upper half",
+        |_| {},
+        read(0xffff_8000_0000_1000),
+        FirstStageNotPresent,
+    );
     for bit in 56..64 {
-        s.add(First, format!("SGN.1: 5 levels, address bit {bit}"), |t| t.set(t.pasid() + 16, 0, 4), read(PAGE.0 | 1 << bit), NotCanonical);
+        s.add(
+            First,
+            format!("SGN.1: 5 levels, address bit {bit}"),
+            |t| t.set(t.pasid() + 16, 0, 4),
+            read(PAGE.0 | 1 << bit),
+            NotCanonical,
+        );
     }
     let no_snoop = |t: &Tables| t.set(t.pasid() + 8, Pe::PWSNP, 0);
-    s.add(First, "SFS.9: A clear, page walks not snooped", no_snoop, read(PAGE.0), FirstStageNoSnoop);
+    s.add(
+        First,
+        "SFS.9: A clear, page walks not snooped",
+        no_snoop,
+        read(PAGE.0),
+        FirstStageNoSnoop,
+    );
     let accessed = move |t: &Tables| {
         no_snoop(t);
         for l in 1..=4 {
             t.set(t.first_entry(PAGE.0, l), 0, first::A);
         }
     };
-    s.add(First, "A set, page walks not snooped", accessed, read(PAGE.0), PAGE.1);
-    s.add(First, "SFS.9: D clear, page walks not snooped", accessed, write(PAGE.0), FirstStageNoSnoop);
-    s.add(First, "SFS.9: EA clear, page walks not snooped", move |t| {
-        accessed(t);
-        t.set(t.pasid() + 16, 0, Pe::EAFE);
-    }, read(PAGE.0), FirstStageNoSnoop);
-    s.add(First, "SGN.8: output in the interrupt range", |t| {
-        t.lab.map_first(t.first, 4, 0x7000, 0xfee0_1000, 1, first::RW | first::US);
-    }, write(0x7000), ScalableInterruptAddress);
-    s.add(First, "interrupt range with PASID is an address", |t| {
-        t.lab.map_first(t.first, 4, 0xfee0_0000, 0x5000, 1, first::RW | first::US);
-    }, write(0xfee0_0000).with_pasid(9), 0x5000);
+    s.add(
+        First,
+        "A set, page walks not snooped",
+        accessed,
+        read(PAGE.0),
+        PAGE.1,
+    );
+    s.add(
+        First,
+        "SFS.9: D clear, page walks not snooped",
+        accessed,
+        write(PAGE.0),
+        FirstStageNoSnoop,
+    );
+    s.add(
+        First,
+        "SFS.9: EA clear, page walks not snooped",
+        move |t| {
+            accessed(t);
+            t.set(t.pasid() + 16, 0, Pe::EAFE);
+        },
+        read(PAGE.0),
+        FirstStageNoSnoop,
+    );
+    s.add(
+        First,
+        "SGN.8: output in the interrupt range",
+        |t| {
+            t.lab
+                .map_first(t.first, 4, 0x7000, 0xfee0_1000, 1, first::RW | first::US);
+        },
+        write(0x7000),
+        ScalableInterruptAddress,
+    );
+    s.add(
+        First,
+        "interrupt range with PASID is an address",
+        |t| {
+            t.lab
+                .map_first(t.first, 4, 0xfee0_0000, 0x5000, 1, first::RW | first::US);
+        },
+        write(0xfee0_0000).with_pasid(9),
+        0x5000,
+    );
     s.run("§3.6, §9.7", 200);
 }
 
@@ -700,20 +1729,74 @@ fn nested() {
     use Reason::*;
     let mut s = Suite::default();
     for (level, (from, to)) in [(1u32, PAGE), (2, LARGE), (3, HUGE)] {
-        s.add(Nested, format!("page of level {level}"), |_| {}, write(from + 0xabc), to + 0xabc);
+        s.add(
+            Nested,
+            format!("page of level {level}"),
+            |_| {},
+            write(from + 0xabc),
+            to + 0xabc,
+        );
         // The second stage maps memory by 2 MiB; take it away below what is looked at.
         let second = move |t: &Tables| t.second_entry(to, if to < RAM { 2 } else { 3 });
         if level > 1 {
-            s.add(Nested, format!("SSS.2: no second-stage page behind level {level}"), move |t| t.set(second(t), 3, 0), read(from), SecondStageNotPresent);
-            s.add(Nested, format!("SGN.6: second stage read-only behind level {level}"), move |t| t.set(second(t), 2, 0), write(from), ScalableWrite);
-            s.add(Nested, format!("SGN.7: second stage write-only behind level {level}"), move |t| t.set(second(t), 1, 0), read(from), ScalableRead);
-            s.add(Nested, format!("SSS.3: second-stage reserved bit behind level {level}"), move |t| t.xor(second(t), 1 << 51), read(from), ScalableSecondStageReserved);
+            s.add(
+                Nested,
+                format!("SSS.2: no second-stage page behind level {level}"),
+                move |t| t.set(second(t), 3, 0),
+                read(from),
+                SecondStageNotPresent,
+            );
+            s.add(
+                Nested,
+                format!("SGN.6: second stage read-only behind level {level}"),
+                move |t| t.set(second(t), 2, 0),
+                write(from),
+                ScalableWrite,
+            );
+            s.add(
+                Nested,
+                format!("SGN.7: second stage write-only behind level {level}"),
+                move |t| t.set(second(t), 1, 0),
+                read(from),
+                ScalableRead,
+            );
+            s.add(
+                Nested,
+                format!("SSS.3: second-stage reserved bit behind level {level}"),
+                move |t| t.xor(second(t), 1 << 51),
+                read(from),
+                ScalableSecondStageReserved,
+            );
         }
-        s.add(Nested, format!("SGN.6: first stage read-only, level {level}"), move |t| t.xor(t.first_entry(from, level), first::RW), write(from), ScalableWrite);
-        s.add(Nested, format!("SGN.2: supervisor page, level {level}"), move |t| t.xor(t.first_entry(from, level), first::US), write(from), Privilege);
-        s.add(Nested, format!("SFS.2: first stage not present, level {level}"), move |t| t.xor(t.first_entry(from, level), 1), write(from), FirstStageNotPresent);
+        s.add(
+            Nested,
+            format!("SGN.6: first stage read-only, level {level}"),
+            move |t| t.xor(t.first_entry(from, level), first::RW),
+            write(from),
+            ScalableWrite,
+        );
+        s.add(
+            Nested,
+            format!("SGN.2: supervisor page, level {level}"),
+            move |t| t.xor(t.first_entry(from, level), first::US),
+            write(from),
+            Privilege,
+        );
+        s.add(
+            Nested,
+            format!("SFS.2: first stage not present, level {level}"),
+            move |t| t.xor(t.first_entry(from, level), 1),
+            write(from),
+            FirstStageNotPresent,
+        );
         for bit in bits(&[(51, 48)]) {
-            s.add(Nested, format!("SFS.5: leaf {level}: address bit {bit} beyond AW"), move |t| t.xor(t.first_entry(from, level), 1 << bit), read(from), FirstStageEntryWidth);
+            s.add(
+                Nested,
+                format!("SFS.5: leaf {level}: address bit {bit} beyond AW"),
+                move |t| t.xor(t.first_entry(from, level), 1 << bit),
+                read(from),
+                FirstStageEntryWidth,
+            );
         }
     }
     // Tables of the first stage in a second-stage page of their own.
@@ -723,46 +1806,116 @@ fn nested() {
         let small = t.lab.page();
         for n in 0..512 {
             let at = (root & !0x1f_ffff) + n * 4096;
-            t.lab.put(small + 8 * n, at | if at == root { flags } else { RW });
+            t.lab
+                .put(small + 8 * n, at | if at == root { flags } else { RW });
         }
         t.lab.put(leaf, small | RW);
     }
-    s.add(Nested, "first-stage root in a page of its own", |t| alone(t, RW), read(PAGE.0), PAGE.1);
-    s.add(Nested, "SFS.6: root may not be read", |t| alone(t, second::W), read(PAGE.0), FirstStageRootRead);
-    s.add(Nested, "SFS.8: root may not be written for A", |t| alone(t, second::R), read(PAGE.0), FirstStageWrite);
-    s.add(Nested, "A set already: root need not be written", |t| {
-        alone(t, second::R);
-        t.set(t.first_entry(PAGE.0, 4), 0, first::A);
-    }, read(PAGE.0), PAGE.1);
-    s.add(Nested, "SSS.2: root not present in the second stage", |t| alone(t, 0), read(PAGE.0), SecondStageNotPresent);
-    s.add(Nested, "SFS.7: a lower table may not be read", |t| {
-        let table = t.lab.get(t.first_entry(PAGE.0, 4)) & !0xfff;
-        let small = t.lab.page();
-        let leaf = t.second_entry(table, 2);
-        for n in 0..512 {
-            let at = (table & !0x1f_ffff) + n * 4096;
-            t.lab.put(small + 8 * n, at | if at == table { second::W } else { RW });
-        }
-        t.lab.put(leaf, small | RW);
-    }, read(PAGE.0), FirstStageRead);
-    s.add(Nested, "SFS.5: FSPTPTR beyond the second stage", |t| {
-        t.set(t.pasid(), 7 << 2, 1 << 2);
-        t.set(t.pasid() + 16, !0xfff, 1 << 39);
-    }, read(PAGE.0), FirstStageEntryWidth);
-    s.add(Nested, "SFS.4: FSPTPTR leads nowhere", |t| {
-        t.lab.map_second(t.second, 4, NOWHERE, NOWHERE, 3, RW);
-        t.set(t.pasid() + 16, !0xfff, NOWHERE);
-    }, read(PAGE.0), FirstStageRootAccess);
-    s.add(Nested, "SSS.5: second-stage A clear, not snooped", |t| {
-        t.set(t.pasid(), 0, Pe::SSADE);
-        t.set(t.pasid() + 8, Pe::PWSNP, 0);
-    }, read(PAGE.0), SecondStageNoSnoop);
-    s.add(Nested, "SGN.8: output in the interrupt range", |t| {
-        t.lab.map_second(t.second, 4, 0x8000_0000, 0xfee0_0000, 1, RW);
-        t.lab.map_first(t.first, 4, 0x7000, 0x8000_0000, 1, first::RW | first::US);
-    }, write(0x7000), ScalableInterruptAddress);
+    s.add(
+        Nested,
+        "first-stage root in a page of its own",
+        |t| alone(t, RW),
+        read(PAGE.0),
+        PAGE.1,
+    );
+    s.add(
+        Nested,
+        "SFS.6: root may not be read",
+        |t| alone(t, second::W),
+        read(PAGE.0),
+        FirstStageRootRead,
+    );
+    s.add(
+        Nested,
+        "SFS.8: root may not be written for A",
+        |t| alone(t, second::R),
+        read(PAGE.0),
+        FirstStageWrite,
+    );
+    s.add(
+        Nested,
+        "A set already: root need not be written",
+        |t| {
+            alone(t, second::R);
+            t.set(t.first_entry(PAGE.0, 4), 0, first::A);
+        },
+        read(PAGE.0),
+        PAGE.1,
+    );
+    s.add(
+        Nested,
+        "SSS.2: root not present in the second stage",
+        |t| alone(t, 0),
+        read(PAGE.0),
+        SecondStageNotPresent,
+    );
+    s.add(
+        Nested,
+        "SFS.7: a lower table may not be read",
+        |t| {
+            let table = t.lab.get(t.first_entry(PAGE.0, 4)) & !0xfff;
+            let small = t.lab.page();
+            let leaf = t.second_entry(table, 2);
+            for n in 0..512 {
+                let at = (table & !0x1f_ffff) + n * 4096;
+                t.lab
+                    .put(small + 8 * n, at | if at == table { second::W } else { RW });
+            }
+            t.lab.put(leaf, small | RW);
+        },
+        read(PAGE.0),
+        FirstStageRead,
+    );
+    s.add(
+        Nested,
+        "SFS.5: FSPTPTR beyond the second stage",
+        |t| {
+            t.set(t.pasid(), 7 << 2, 1 << 2);
+            t.set(t.pasid() + 16, !0xfff, 1 << 39);
+        },
+        read(PAGE.0),
+        FirstStageEntryWidth,
+    );
+    s.add(
+        Nested,
+        "SFS.4: FSPTPTR leads nowhere",
+        |t| {
+            t.lab.map_second(t.second, 4, NOWHERE, NOWHERE, 3, RW);
+            t.set(t.pasid() + 16, !0xfff, NOWHERE);
+        },
+        read(PAGE.0),
+        FirstStageRootAccess,
+    );
+    s.add(
+        Nested,
+        "SSS.5: second-stage A clear, not snooped",
+        |t| {
+            t.set(t.pasid(), 0, Pe::SSADE);
+            t.set(t.pasid() + 8, Pe::PWSNP, 0);
+        },
+        read(PAGE.0),
+        SecondStageNoSnoop,
+    );
+    s.add(
+        Nested,
+        "SGN.8: output in the interrupt range",
+        |t| {
+            t.lab
+                .map_second(t.second, 4, 0x8000_0000, 0xfee0_0000, 1, RW);
+            t.lab
+                .map_first(t.first, 4, 0x7000, 0x8000_0000, 1, first::RW | first::US);
+        },
+        write(0x7000),
+        ScalableInterruptAddress,
+    );
     for bit in 47..64 {
-        s.add(Nested, format!("SGN.1: address bit {bit}"), |_| {}, read(PAGE.0 | 1 << bit), NotCanonical);
+        s.add(
+            Nested,
+            format!("SGN.1: address bit {bit}"),
+            |_| {},
+            read(PAGE.0 | 1 << bit),
+            NotCanonical,
+        );
     }
     s.run("§3.8", 50);
 }

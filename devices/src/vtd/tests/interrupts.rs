@@ -38,7 +38,9 @@ fn set(lab: &Lab, entry: [u64; 2]) {
 /// The fault, and that its record says what it should.
 fn fault(lab: &Lab, request: InterruptRequest) -> Reason {
     let fault = lab.unit.remap_interrupt(&request).expect_err("a fault");
-    let [record] = lab.take_records()[..] else { panic!("{fault:?}") };
+    let [record] = lab.take_records()[..] else {
+        panic!("{fault:?}")
+    };
     assert_eq!(record.code(), fault.reason.code());
     assert_eq!(record.source(), request.source.0);
     fault.reason
@@ -55,7 +57,10 @@ fn remapped_interrupts() {
         delivery_mode: 0,
         level: false,
     };
-    assert_eq!(l.unit.remap_interrupt(&REQUEST), Ok(Delivery::Remapped(good)));
+    assert_eq!(
+        l.unit.remap_interrupt(&REQUEST),
+        Ok(Delivery::Remapped(good))
+    );
     set(&l, [GOOD[0] | 0b1_1100 | 1 << 5, GOOD[1]]);
     let all = Interrupt {
         logical: true,
@@ -64,18 +69,34 @@ fn remapped_interrupts() {
         delivery_mode: 1,
         ..good
     };
-    assert_eq!(l.unit.remap_interrupt(&REQUEST), Ok(Delivery::Remapped(all)));
+    assert_eq!(
+        l.unit.remap_interrupt(&REQUEST),
+        Ok(Delivery::Remapped(all))
+    );
     // A subhandle is added to the handle; bit 2 of the address is bit 15 of the handle.
     set(&l, GOOD);
-    let sub = InterruptRequest { address: 0xfee0_0018 | 2 << 5, data: 3, ..REQUEST };
+    let sub = InterruptRequest {
+        address: 0xfee0_0018 | 2 << 5,
+        data: 3,
+        ..REQUEST
+    };
     assert_eq!(l.unit.remap_interrupt(&sub), Ok(Delivery::Remapped(good)));
-    let high = InterruptRequest { address: REQUEST.address | 4, ..REQUEST };
+    let high = InterruptRequest {
+        address: REQUEST.address | 4,
+        ..REQUEST
+    };
     assert_eq!(fault(&l, high), Reason::InterruptIndex);
     // xAPIC ids are in bits 15:8.
     let x = lab(uncached(), false);
     set(&x, [0x1200 << 32 | 0x31 << 16 | 1, GOOD[1]]);
-    let expected = Interrupt { destination: 0x12, ..good };
-    assert_eq!(x.unit.remap_interrupt(&REQUEST), Ok(Delivery::Remapped(expected)));
+    let expected = Interrupt {
+        destination: 0x12,
+        ..good
+    };
+    assert_eq!(
+        x.unit.remap_interrupt(&REQUEST),
+        Ok(Delivery::Remapped(expected))
+    );
     // Off, or not of the remappable format.
     x.set_register(Register::GCMD, u64::from(global::QIE));
     assert_eq!(x.unit.remap_interrupt(&REQUEST), Ok(Delivery::Unchanged));
@@ -83,33 +104,60 @@ fn remapped_interrupts() {
 
 #[test]
 fn compatibility_format() {
-    let compat = InterruptRequest { address: 0xfee0_1000, data: 0x41, source: DEVICE };
+    let compat = InterruptRequest {
+        address: 0xfee0_1000,
+        data: 0x41,
+        source: DEVICE,
+    };
     let l = lab(uncached(), false);
     assert_eq!(fault(&l, compat), Reason::CompatibilityBlocked);
     l.command(global::CFI);
     assert_eq!(l.unit.remap_interrupt(&compat), Ok(Delivery::Unchanged));
     let l = lab(uncached(), true);
     l.command(global::CFI);
-    assert_eq!(fault(&l, compat), Reason::CompatibilityBlocked, "always with EIME");
+    assert_eq!(
+        fault(&l, compat),
+        Reason::CompatibilityBlocked,
+        "always with EIME"
+    );
 }
 
 #[test]
 fn interrupt_faults_and_their_records() {
     let l = lab(uncached(), true);
     for bit in 16..32 {
-        let r = InterruptRequest { address: REQUEST.address | 8, data: 1 << bit, ..REQUEST };
-        assert_eq!(fault(&l, r), Reason::InterruptRequestReserved, "data bit {bit}");
+        let r = InterruptRequest {
+            address: REQUEST.address | 8,
+            data: 1 << bit,
+            ..REQUEST
+        };
+        assert_eq!(
+            fault(&l, r),
+            Reason::InterruptRequestReserved,
+            "data bit {bit}"
+        );
     }
     for index in [4096u32, 0x7fff] {
-        let r = InterruptRequest { address: 0xfee0_0010 | (index & 0x7fff) << 5, ..REQUEST };
+        let r = InterruptRequest {
+            address: 0xfee0_0010 | (index & 0x7fff) << 5,
+            ..REQUEST
+        };
         assert!(l.unit.remap_interrupt(&r).is_err());
-        let [record] = l.take_records()[..] else { panic!() };
+        let [record] = l.take_records()[..] else {
+            panic!()
+        };
         assert_eq!((record.code(), record.0[0] >> 48), (0x21, index.into()));
     }
-    let absent = InterruptRequest { address: 0xfee0_0010 | 6 << 5, ..REQUEST };
+    let absent = InterruptRequest {
+        address: 0xfee0_0010 | 6 << 5,
+        ..REQUEST
+    };
     assert_eq!(fault(&l, absent), Reason::IrteNotPresent);
     l.put(IRT + 6 * 16, 2);
-    assert_eq!(l.unit.remap_interrupt(&absent).unwrap_err().reason, Reason::IrteNotPresent);
+    assert_eq!(
+        l.unit.remap_interrupt(&absent).unwrap_err().reason,
+        Reason::IrteNotPresent
+    );
     assert!(l.take_records().is_empty(), "FPD");
     let nowhere = lab(uncached(), true);
     nowhere.set_register(Register::IRTA, 0x10_0000_0000 | IRT_SIZE | EIME);
@@ -122,7 +170,10 @@ fn reserved_bits_of_entries() {
     let mut tried = 0;
     for (eime, reserved_low) in [(true, 0u64), (false, 0xffff << 48 | 0xff << 32)] {
         let entry = [0x1200 << 32 | 0x31 << 16 | 1, GOOD[1]];
-        for bit in (12..15).chain(24..32).chain((32..64).filter(|b| reserved_low & 1 << b != 0)) {
+        for bit in (12..15)
+            .chain(24..32)
+            .chain((32..64).filter(|b| reserved_low & 1 << b != 0))
+        {
             let l = lab(uncached(), eime);
             set(&l, [entry[0] ^ 1 << bit, entry[1]]);
             assert_eq!(fault(&l, REQUEST), Reason::IrteReserved, "bit {bit}");
@@ -147,18 +198,37 @@ fn reserved_bits_of_entries() {
     for bit in (2..8).chain(12..14).chain(24..38) {
         let l = lab(uncached(), true);
         set(&l, [posted[0] ^ 1 << bit, posted[1]]);
-        assert_eq!(fault(&l, REQUEST), Reason::IrteReserved, "posted, bit {bit}");
+        assert_eq!(
+            fault(&l, REQUEST),
+            Reason::IrteReserved,
+            "posted, bit {bit}"
+        );
         tried += 1;
     }
     for bit in 20..32 {
         let l = lab(uncached(), true);
         set(&l, [posted[0], posted[1] ^ 1 << bit]);
-        assert_eq!(fault(&l, REQUEST), Reason::IrteReserved, "posted, bit {}", bit + 64);
+        assert_eq!(
+            fault(&l, REQUEST),
+            Reason::IrteReserved,
+            "posted, bit {}",
+            bit + 64
+        );
         tried += 1;
     }
-    let l = lab(Config { posted_interrupts: false, ..uncached() }, true);
+    let l = lab(
+        Config {
+            posted_interrupts: false,
+            ..uncached()
+        },
+        true,
+    );
     set(&l, posted);
-    assert_eq!(fault(&l, REQUEST), Reason::IrteReserved, "IM without CAP.PI");
+    assert_eq!(
+        fault(&l, REQUEST),
+        Reason::IrteReserved,
+        "IM without CAP.PI"
+    );
     assert!(tried > 140, "{tried}");
 }
 
@@ -183,17 +253,36 @@ fn source_id_verification() {
     for (svt, sq, sid, source, allowed) in cases {
         let l = lab(uncached(), true);
         set(&l, [GOOD[0], sid | sq << 16 | svt << 18]);
-        let r = InterruptRequest { source: SourceId(source), ..REQUEST };
+        let r = InterruptRequest {
+            source: SourceId(source),
+            ..REQUEST
+        };
         if allowed {
-            assert!(l.unit.remap_interrupt(&r).is_ok(), "{svt} {sq} {sid:x} {source:x}");
+            assert!(
+                l.unit.remap_interrupt(&r).is_ok(),
+                "{svt} {sq} {sid:x} {source:x}"
+            );
         } else {
-            assert_eq!(fault(&l, r), Reason::SourceIdMismatch, "{svt} {sq} {sid:x} {source:x}");
+            assert_eq!(
+                fault(&l, r),
+                Reason::SourceIdMismatch,
+                "{svt} {sq} {sid:x} {source:x}"
+            );
         }
     }
     // An I/O APIC is held to its own id, unless configured otherwise.
-    let ioapic = InterruptRequest { source: SourceId(0xfff8), ..REQUEST };
-    assert_eq!(fault(&lab(uncached(), true), ioapic), Reason::SourceIdMismatch);
-    let config = Config { unverified_requester: Some(SourceId(0xfff8)), ..uncached() };
+    let ioapic = InterruptRequest {
+        source: SourceId(0xfff8),
+        ..REQUEST
+    };
+    assert_eq!(
+        fault(&lab(uncached(), true), ioapic),
+        Reason::SourceIdMismatch
+    );
+    let config = Config {
+        unverified_requester: Some(SourceId(0xfff8)),
+        ..uncached()
+    };
     assert!(lab(config, true).unit.remap_interrupt(&ioapic).is_ok());
 }
 
@@ -203,21 +292,43 @@ fn posted_interrupts() {
     let l = lab(uncached(), true);
     let pid = l.page();
     let entry = |vector: u64, urgent: bool| {
-        set(&l, [(pid & 0xffff_ffc0) << 32 | u64::from(urgent) << 14 | vector << 16 | 1 << 15 | 1, GOOD[1] | pid >> 32 << 32]);
+        set(
+            &l,
+            [
+                (pid & 0xffff_ffc0) << 32 | u64::from(urgent) << 14 | vector << 16 | 1 << 15 | 1,
+                GOOD[1] | pid >> 32 << 32,
+            ],
+        );
     };
     l.put(pid + 32, 0x77 << 32 | 0xf2 << 16);
     entry(0x85, false);
-    let Ok(Delivery::Posted(Some(n))) = l.unit.remap_interrupt(&REQUEST) else { panic!() };
+    let Ok(Delivery::Posted(Some(n))) = l.unit.remap_interrupt(&REQUEST) else {
+        panic!()
+    };
     assert_eq!((n.vector, n.destination), (0xf2, 0x77));
     assert_eq!(l.get(pid + 16), 1 << 5, "vector 0x85");
     assert_eq!(l.get(pid + 32), 0x77 << 32 | 0xf2 << 16 | 1, "ON");
     entry(0x03, false);
-    assert_eq!(l.unit.remap_interrupt(&REQUEST), Ok(Delivery::Posted(None)), "ON was set");
+    assert_eq!(
+        l.unit.remap_interrupt(&REQUEST),
+        Ok(Delivery::Posted(None)),
+        "ON was set"
+    );
     assert_eq!(l.get(pid), 1 << 3);
     l.put(pid + 32, 0x77 << 32 | 0xf2 << 16 | 2);
-    assert_eq!(l.unit.remap_interrupt(&REQUEST), Ok(Delivery::Posted(None)), "SN");
+    assert_eq!(
+        l.unit.remap_interrupt(&REQUEST),
+        Ok(Delivery::Posted(None)),
+        "SN"
+    );
     entry(0x03, true);
-    assert!(matches!(l.unit.remap_interrupt(&REQUEST), Ok(Delivery::Posted(Some(_)))), "URG");
+    assert!(
+        matches!(
+            l.unit.remap_interrupt(&REQUEST),
+            Ok(Delivery::Posted(Some(_)))
+        ),
+        "URG"
+    );
     for bit in (2..16).chain(24..32) {
         l.put(pid + 32, 1 << bit);
         assert_eq!(fault(&l, REQUEST), Reason::PidReserved, "bit {bit}");
@@ -251,13 +362,25 @@ fn interrupt_entry_cache() {
     assert!(l.unit.remap_interrupt(&REQUEST).is_err(), "ESIRTPS");
     set(&l, GOOD);
     assert_eq!(vector(&l), 0x31, "what is not present was not cached");
-    let cm = lab(Config { caching_mode: true, ..Config::full() }, true);
+    let cm = lab(
+        Config {
+            caching_mode: true,
+            ..Config::full()
+        },
+        true,
+    );
     set(&cm, [0, 0]);
     assert!(cm.unit.remap_interrupt(&REQUEST).is_err());
     set(&cm, GOOD);
     assert!(cm.unit.remap_interrupt(&REQUEST).is_err(), "CAP.CM: it was");
     cm.submit([iec, 0]);
     assert_eq!(vector(&cm), 0x31);
-    let torn = lab(Config { caches: CacheConfig::ADVERSARIAL, ..Config::full() }, true);
+    let torn = lab(
+        Config {
+            caches: CacheConfig::ADVERSARIAL,
+            ..Config::full()
+        },
+        true,
+    );
     assert_eq!(vector(&torn), 0x31);
 }

@@ -10,9 +10,9 @@ mod units;
 mod values;
 
 use super::request::Request;
-use crate::dma::SourceId;
 use super::testing::DEVICE;
 use super::{Config, Operation};
+use crate::dma::SourceId;
 
 /// A configuration without caches, so that each request walks.
 fn uncached() -> Config {

@@ -19,15 +19,23 @@ use crate::vtd::{Blocked, CacheConfig};
 #[test]
 fn a_write_to_a_page_cached_read_only_is_recorded() {
     for caches in [CacheConfig::default(), CacheConfig::ADVERSARIAL] {
-        let lab = Lab::new(Config { caches, ..Config::full() });
+        let lab = Lab::new(Config {
+            caches,
+            ..Config::full()
+        });
         let root = lab.page();
         let leaf = lab.map_second(root, 4, 0x1000, 0x5000, 1, second::R);
         lab.set_context(DEVICE, 0, 2, 1, root);
         lab.enable(0);
         assert!(lab.unit.translate(&read(0x1000)).is_ok());
         assert!(lab.unit.translate(&write(0x1000)).is_err());
-        let [record] = lab.take_records()[..] else { panic!() };
-        assert_eq!((record.code(), record.info()), (Reason::Write.code(), 0x1000));
+        let [record] = lab.take_records()[..] else {
+            panic!()
+        };
+        assert_eq!(
+            (record.code(), record.info()),
+            (Reason::Write.code(), 0x1000)
+        );
         // More permission without a flush: the careful cache looks again, the adversarial one need not.
         lab.put(leaf, 0x5000 | 3);
         let granted = lab.unit.translate(&write(0x1000)).is_ok();
@@ -43,7 +51,11 @@ fn a_write_after_a_cached_read_sets_the_dirty_bit() {
     let first_leaf = lab.map_first(f, 4, 0x1000, 0x5000, 1, first::RW | first::US);
     let second_leaf = lab.map_second(s, 4, 0x1000, 0x5000, 1, 3);
     lab.set_scalable_context(DEVICE, 8, 0);
-    lab.set_pasid(DEVICE, 0, [s | 2 << 2 | 2 << 6 | Pe::SSADE, 1 | Pe::PWSNP, 0]);
+    lab.set_pasid(
+        DEVICE,
+        0,
+        [s | 2 << 2 | 2 << 6 | Pe::SSADE, 1 | Pe::PWSNP, 0],
+    );
     lab.set_pasid(DEVICE, 1, [1 << 6, 1 | Pe::PWSNP, f | Pe::EAFE]);
     lab.enable(1);
     for (pasid, leaf, a, d) in [
@@ -74,13 +86,21 @@ fn accessed_bits_of_all_levels() {
     let s = lab.page();
     lab.map_second(s, 5, 0x1000, 0x5000, 1, 3);
     lab.set_scalable_context(DEVICE, 8, 0);
-    lab.set_pasid(DEVICE, 0, [s | 3 << 2 | 2 << 6 | Pe::SSADE, 1 | Pe::PWSNP, 0]);
+    lab.set_pasid(
+        DEVICE,
+        0,
+        [s | 3 << 2 | 2 << 6 | Pe::SSADE, 1 | Pe::PWSNP, 0],
+    );
     lab.enable(1);
     let entries = lab.entries(s, 5, 0x1000, 1);
     let before: Vec<u64> = entries.iter().map(|e| lab.get(*e)).collect();
     lab.unit.translate(&write(0x1000)).unwrap();
     for (level, (at, was)) in entries.iter().zip(before).enumerate() {
-        let expected = if level == 4 { second::A | second::D } else { second::A };
+        let expected = if level == 4 {
+            second::A | second::D
+        } else {
+            second::A
+        };
         assert_eq!(lab.get(*at), was | expected);
     }
 }
@@ -93,7 +113,11 @@ fn an_update_does_not_bring_back_a_cleared_entry() {
     let s = lab.page();
     let leaf = lab.map_second(s, 4, 0x1000, 0x5000, 1, 3);
     lab.set_scalable_context(DEVICE, 8, 0);
-    lab.set_pasid(DEVICE, 0, [s | 2 << 2 | 2 << 6 | Pe::SSADE, 1 | Pe::PWSNP, 0]);
+    lab.set_pasid(
+        DEVICE,
+        0,
+        [s | 2 << 2 | 2 << 6 | Pe::SSADE, 1 | Pe::PWSNP, 0],
+    );
     lab.enable(1);
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -103,8 +127,16 @@ fn an_update_does_not_bring_back_a_cleared_entry() {
             }
         });
         for n in 0..20_000u64 {
-            lab.ram.store((0x5000u64 | 3).to_le(), GuestAddress(leaf), Ordering::SeqCst).unwrap();
-            lab.ram.store((n << 52).to_le(), GuestAddress(leaf), Ordering::SeqCst).unwrap();
+            lab.ram
+                .store(
+                    (0x5000u64 | 3).to_le(),
+                    GuestAddress(leaf),
+                    Ordering::SeqCst,
+                )
+                .unwrap();
+            lab.ram
+                .store((n << 52).to_le(), GuestAddress(leaf), Ordering::SeqCst)
+                .unwrap();
             let now: u64 = lab.ram.load(GuestAddress(leaf), Ordering::SeqCst).unwrap();
             assert_eq!(u64::from_le(now), n << 52);
         }
@@ -194,7 +226,9 @@ fn an_address_beyond_the_width_does_not_alias() {
     lab.enable(0);
     assert!(lab.unit.translate(&read(0x1000)).is_ok());
     let beyond = lab.unit.translate(&read(1 << 39 | 0x1000));
-    let Err(Blocked::Fault(f)) = beyond else { panic!("{beyond:?}") };
+    let Err(Blocked::Fault(f)) = beyond else {
+        panic!("{beyond:?}")
+    };
     assert_eq!(f.reason, Reason::AddressBeyondWidth);
     assert_eq!(lab.take_records()[0].info(), 1 << 39 | 0x1000);
 }
@@ -235,7 +269,10 @@ fn faults_of_one_requester_are_all_recorded() {
 #[test]
 fn caching_mode() {
     for caching_mode in [false, true] {
-        let lab = Lab::new(Config { caching_mode, ..Config::full() });
+        let lab = Lab::new(Config {
+            caching_mode,
+            ..Config::full()
+        });
         let root = lab.page();
         let leaf = lab.map_second(root, 4, 0x1000, 0, 1, 0);
         lab.set_context(DEVICE, 0, 2, 1, root);
@@ -243,7 +280,10 @@ fn caching_mode() {
         assert!(lab.unit.translate(&read(0x1000)).is_err());
         lab.put(leaf, 0x5000 | 3);
         assert_eq!(lab.unit.translate(&read(0x1000)).is_err(), caching_mode);
-        assert_eq!(lab.unit.counters().caching_mode_violations, u64::from(caching_mode));
+        assert_eq!(
+            lab.unit.counters().caching_mode_violations,
+            u64::from(caching_mode)
+        );
         lab.invalidate_all();
         assert!(lab.unit.translate(&read(0x1000)).is_ok());
         // A context entry likewise.
@@ -253,15 +293,24 @@ fn caching_mode() {
         lab.set_context(other, 0, 2, 1, root);
         assert_eq!(lab.unit.translate(&r).is_err(), caching_mode);
         lab.submit([u64::from(types::CONTEXT_CACHE) | 2 << 4, 0]);
-        assert!(lab.unit.translate(&r).is_ok(), "it was tagged with domain 0");
+        assert!(
+            lab.unit.translate(&r).is_ok(),
+            "it was tagged with domain 0"
+        );
     }
 }
 
 /// No other model has it: upper levels stay cached until an invalidation without IH.
 #[test]
 fn a_missing_flush_of_upper_levels_shows() {
-    let caches = CacheConfig { paging_structure: 64, ..CacheConfig::default() };
-    let lab = Lab::new(Config { caches, ..Config::full() });
+    let caches = CacheConfig {
+        paging_structure: 64,
+        ..CacheConfig::default()
+    };
+    let lab = Lab::new(Config {
+        caches,
+        ..Config::full()
+    });
     let root = lab.page();
     lab.map_second(root, 4, 0x1000, 0x5000, 1, 3);
     lab.set_context(DEVICE, 0, 2, 1, root);
@@ -274,7 +323,11 @@ fn a_missing_flush_of_upper_levels_shows() {
     lab.put(upper, table | 3);
     let psi = u64::from(types::IOTLB) | 3 << 4 | 1 << 16;
     lab.submit([psi, 0x1000 | 1 << 6]);
-    assert_eq!(lab.unit.translate(&read(0x1000)).unwrap().address, 0x5000, "IH: only the leaf was flushed");
+    assert_eq!(
+        lab.unit.translate(&read(0x1000)).unwrap().address,
+        0x5000,
+        "IH: only the leaf was flushed"
+    );
     lab.submit([psi, 0x1000]);
     assert_eq!(lab.unit.translate(&read(0x1000)).unwrap().address, 0x6000);
 }
@@ -287,12 +340,24 @@ fn nested_updates_dirty_the_second_stage() {
     let f = lab.page();
     lab.map_first(f, 4, 0x1000, 0x60_0000, 1, first::RW | first::US);
     lab.set_scalable_context(DEVICE, 8, 0);
-    lab.set_pasid(DEVICE, 0, [s | 2 << 2 | 3 << 6 | Pe::SSADE, 1 | Pe::PWSNP, f]);
+    lab.set_pasid(
+        DEVICE,
+        0,
+        [s | 2 << 2 | 3 << 6 | Pe::SSADE, 1 | Pe::PWSNP, f],
+    );
     lab.enable(1);
     lab.unit.translate(&read(0x1000)).unwrap();
     let page_of = |a| *lab.entries(s, 4, a, 2).last().unwrap();
-    assert_eq!(lab.get(page_of(f)) & second::D, second::D, "first-stage tables were written");
-    assert_eq!(lab.get(page_of(0x60_0000)) & (second::A | second::D), second::A, "the page was only read");
+    assert_eq!(
+        lab.get(page_of(f)) & second::D,
+        second::D,
+        "first-stage tables were written"
+    );
+    assert_eq!(
+        lab.get(page_of(0x60_0000)) & (second::A | second::D),
+        second::A,
+        "the page was only read"
+    );
     lab.unit.translate(&write(0x1000)).unwrap();
     assert_eq!(lab.get(page_of(0x60_0000)) & second::D, second::D);
 }

@@ -23,7 +23,10 @@ fn kind(t: u8) -> u64 {
 
 /// FSTS and IQERCD.
 fn error(lab: &Lab) -> (u32, u64) {
-    (lab.register(Register::FSTS) as u32, lab.register(Register::IQERCD) & 0xf)
+    (
+        lab.register(Register::FSTS) as u32,
+        lab.register(Register::IQERCD) & 0xf,
+    )
 }
 
 /// §6.5.2: every reserved bit of every descriptor stops the queue, as do unknown types; clearing IQE goes on.
@@ -53,7 +56,11 @@ fn reserved_bits_of_descriptors() {
             let mut words = [kind(t) | low, high, 0, 0];
             words[word] |= 1 << (bit % 64);
             lab.submit_raw(words);
-            assert_eq!(error(&lab), (fsts::IQE, QueueError::Reserved as u64), "type {t}, bit {bit}");
+            assert_eq!(
+                error(&lab),
+                (fsts::IQE, QueueError::Reserved as u64),
+                "type {t}, bit {bit}"
+            );
             assert_eq!(lab.register(Register::IQH), 0, "the head stays");
             tried += 1;
         }
@@ -68,7 +75,11 @@ fn reserved_bits_of_descriptors() {
         let lab = Lab::new(Config::full());
         lab.enable(0);
         lab.submit([kind(t), 0]);
-        assert_eq!(error(&lab), (fsts::IQE, QueueError::InvalidType as u64), "type {t}");
+        assert_eq!(
+            error(&lab),
+            (fsts::IQE, QueueError::InvalidType as u64),
+            "type {t}"
+        );
     }
 }
 
@@ -77,28 +88,130 @@ fn reserved_bits_of_descriptors() {
 fn reserved_values_of_descriptors() {
     let full = Config::full;
     let cases: [(&str, Config, [u64; 2], Option<QueueError>); 22] = [
-        ("context granularity 0", full(), [kind(1), 0], Some(QueueError::Reserved)),
-        ("IOTLB granularity 0", full(), [kind(2), 0], Some(QueueError::Reserved)),
-        ("PASID IOTLB granularity 0", full(), [kind(6), 0], Some(QueueError::Reserved)),
-        ("PASID IOTLB granularity 1", full(), [kind(6) | 1 << 4, 0], Some(QueueError::Reserved)),
-        ("PASID cache granularity 2", full(), [kind(7) | 2 << 4, 0], Some(QueueError::Reserved)),
+        (
+            "context granularity 0",
+            full(),
+            [kind(1), 0],
+            Some(QueueError::Reserved),
+        ),
+        (
+            "IOTLB granularity 0",
+            full(),
+            [kind(2), 0],
+            Some(QueueError::Reserved),
+        ),
+        (
+            "PASID IOTLB granularity 0",
+            full(),
+            [kind(6), 0],
+            Some(QueueError::Reserved),
+        ),
+        (
+            "PASID IOTLB granularity 1",
+            full(),
+            [kind(6) | 1 << 4, 0],
+            Some(QueueError::Reserved),
+        ),
+        (
+            "PASID cache granularity 2",
+            full(),
+            [kind(7) | 2 << 4, 0],
+            Some(QueueError::Reserved),
+        ),
         ("AM 18", full(), [kind(2) | 3 << 4, 18], None),
-        ("AM 19 > MAMV", full(), [kind(2) | 3 << 4, 19], Some(QueueError::Reserved)),
-        ("AM 63 without PSI", Config { psi: false, ..full() }, [kind(2) | 3 << 4, 63], None),
-        ("PASID IOTLB AM 19", full(), [kind(6) | 3 << 4, 19], Some(QueueError::Reserved)),
+        (
+            "AM 19 > MAMV",
+            full(),
+            [kind(2) | 3 << 4, 19],
+            Some(QueueError::Reserved),
+        ),
+        (
+            "AM 63 without PSI",
+            Config {
+                psi: false,
+                ..full()
+            },
+            [kind(2) | 3 << 4, 63],
+            None,
+        ),
+        (
+            "PASID IOTLB AM 19",
+            full(),
+            [kind(6) | 3 << 4, 19],
+            Some(QueueError::Reserved),
+        ),
         ("IM 15", full(), [kind(4) | 1 << 4 | 15 << 27, 0], None),
-        ("IM 16 > MHMV", full(), [kind(4) | 1 << 4 | 16 << 27, 0], Some(QueueError::Reserved)),
-        ("response code 2", full(), [kind(9) | 2 << 12, 0], Some(QueueError::Reserved)),
+        (
+            "IM 16 > MHMV",
+            full(),
+            [kind(4) | 1 << 4 | 16 << 27, 0],
+            Some(QueueError::Reserved),
+        ),
+        (
+            "response code 2",
+            full(),
+            [kind(9) | 2 << 12, 0],
+            Some(QueueError::Reserved),
+        ),
         ("response code 1", full(), [kind(9) | 1 << 12, 0], None),
         ("PD", full(), [kind(5) | 1 << 7, 0], None),
-        ("PD without ECAP.PDS", Config { page_request_drain: false, ..full() }, [kind(5) | 1 << 7, 0], Some(QueueError::Reserved)),
-        ("device TLB without ECAP.DT", no_dt(), [kind(3), 0], Some(QueueError::InvalidType)),
-        ("PASID device TLB without ECAP.DT", no_dt(), [kind(8), 0], Some(QueueError::InvalidType)),
-        ("response without ECAP.PRS", no_dt(), [kind(9), 0], Some(QueueError::InvalidType)),
-        ("IEC without ECAP.IR", Config { interrupt_remapping: false, eim: false, esirtps: false, posted_interrupts: false, ..full() }, [kind(4), 0], Some(QueueError::InvalidType)),
-        ("PASID IOTLB without ECAP.SMTS", Config::legacy(), [kind(6) | 2 << 4, 0], Some(QueueError::InvalidType)),
-        ("PASID cache without ECAP.SMTS", Config::legacy(), [kind(7), 0], Some(QueueError::InvalidType)),
-        ("128-bit IOTLB", Config::legacy(), [kind(2) | 1 << 4, 0], None),
+        (
+            "PD without ECAP.PDS",
+            Config {
+                page_request_drain: false,
+                ..full()
+            },
+            [kind(5) | 1 << 7, 0],
+            Some(QueueError::Reserved),
+        ),
+        (
+            "device TLB without ECAP.DT",
+            no_dt(),
+            [kind(3), 0],
+            Some(QueueError::InvalidType),
+        ),
+        (
+            "PASID device TLB without ECAP.DT",
+            no_dt(),
+            [kind(8), 0],
+            Some(QueueError::InvalidType),
+        ),
+        (
+            "response without ECAP.PRS",
+            no_dt(),
+            [kind(9), 0],
+            Some(QueueError::InvalidType),
+        ),
+        (
+            "IEC without ECAP.IR",
+            Config {
+                interrupt_remapping: false,
+                eim: false,
+                esirtps: false,
+                posted_interrupts: false,
+                ..full()
+            },
+            [kind(4), 0],
+            Some(QueueError::InvalidType),
+        ),
+        (
+            "PASID IOTLB without ECAP.SMTS",
+            Config::legacy(),
+            [kind(6) | 2 << 4, 0],
+            Some(QueueError::InvalidType),
+        ),
+        (
+            "PASID cache without ECAP.SMTS",
+            Config::legacy(),
+            [kind(7), 0],
+            Some(QueueError::InvalidType),
+        ),
+        (
+            "128-bit IOTLB",
+            Config::legacy(),
+            [kind(2) | 1 << 4, 0],
+            None,
+        ),
     ];
     for (name, config, words, expected) in cases {
         let lab = Lab::new(config);
@@ -146,7 +259,11 @@ fn queue_geometry() {
     lab.set_register(Register::IQA, QUEUE | 3 | 1 << 11);
     lab.command(global::QIE);
     lab.set_register(Register::IQT, 0x7fe0);
-    assert_eq!(error(&lab), (fsts::IQE, QueueError::InvalidType as u64), "zeros are no descriptor");
+    assert_eq!(
+        error(&lab),
+        (fsts::IQE, QueueError::InvalidType as u64),
+        "zeros are no descriptor"
+    );
 }
 
 /// A repaired descriptor is fetched again once IQE is cleared.
@@ -178,7 +295,10 @@ fn wait_descriptors() {
             assert!(lab.wait());
         }
         lab.put(STATUS, u64::MAX);
-        let held = lab.submit([kind(types::WAIT) | 3 << 4 | 1 << 6 | 0xabcd_0123 << 32, STATUS]);
+        let held = lab.submit([
+            kind(types::WAIT) | 3 << 4 | 1 << 6 | 0xabcd_0123 << 32,
+            STATUS,
+        ]);
         assert_eq!(lab.get(STATUS), 0xffff_ffff_abcd_0123, "4 bytes");
         assert!(held.messages.is_empty());
         assert_eq!(lab.register(Register::ICS), 1);
@@ -190,7 +310,10 @@ fn wait_descriptors() {
         assert!(again.messages.is_empty(), "IWC is set");
         lab.set_register(Register::ICS, 1);
         assert_eq!(lab.register(Register::ICS), 0);
-        assert_eq!(lab.submit([kind(types::WAIT) | 1 << 4, 0]).messages.len(), 1);
+        assert_eq!(
+            lab.submit([kind(types::WAIT) | 1 << 4, 0]).messages.len(),
+            1
+        );
         let neither = lab.submit([kind(types::WAIT), STATUS]);
         assert!(neither.is_empty());
         // A status address without memory loses the write, no more.
@@ -210,21 +333,37 @@ fn cached() -> (Lab, CacheContents) {
     });
     let first_root = lab.page();
     lab.map_first(first_root, 4, 0x1000, 0x5000, 1, first::RW | first::US);
-    lab.map_first(first_root, 4, 0x20_0000, 0x20_0000, 2, first::RW | first::US);
+    lab.map_first(
+        first_root,
+        4,
+        0x20_0000,
+        0x20_0000,
+        2,
+        first::RW | first::US,
+    );
     for (source, domain) in [(0x10u16, 1u64), (0x11, 2), (0x18, 1)] {
         let second_root = lab.identity_second(4, RW);
         let source = SourceId(source);
         lab.set_scalable_context(source, Sce::PASIDE, 0);
         for (pasid, pgtt) in [(0u32, 2u64), (1, 1), (2, 1), (3, 3)] {
             let did = domain + 16 * pgtt;
-            lab.set_pasid(source, pasid, [second_root | 2 << 2 | pgtt << 6, did | Pe::PWSNP, first_root]);
+            lab.set_pasid(
+                source,
+                pasid,
+                [
+                    second_root | 2 << 2 | pgtt << 6,
+                    did | Pe::PWSNP,
+                    first_root,
+                ],
+            );
         }
     }
     lab.enable(1);
     for source in [0x10, 0x11, 0x18] {
         for pasid in 0..4 {
             for address in [0x1000, 0x20_1000] {
-                let r = Request::untranslated(SourceId(source), address, Operation::Write).with_pasid(pasid);
+                let r = Request::untranslated(SourceId(source), address, Operation::Write)
+                    .with_pasid(pasid);
                 lab.unit.translate(&r).unwrap();
             }
         }
@@ -243,22 +382,74 @@ fn what_each_descriptor_invalidates() {
     assert_eq!(count(&all), start);
     let cases: [(&str, [u64; 2], [usize; 3]); 17] = [
         ("context, global", [kind(1) | 1 << 4, 0], [0, 12, 16]),
-        ("context, device", [kind(1) | 3 << 4 | 0x10 << 32, 0], [2, 12, 16]),
-        ("context, device, FM 3", [kind(1) | 3 << 4 | 0x10 << 32 | 3 << 48, 0], [1, 12, 16]),
-        ("context, device, another", [kind(1) | 3 << 4 | 0x20 << 32, 0], [3, 12, 16]),
+        (
+            "context, device",
+            [kind(1) | 3 << 4 | 0x10 << 32, 0],
+            [2, 12, 16],
+        ),
+        (
+            "context, device, FM 3",
+            [kind(1) | 3 << 4 | 0x10 << 32 | 3 << 48, 0],
+            [1, 12, 16],
+        ),
+        (
+            "context, device, another",
+            [kind(1) | 3 << 4 | 0x20 << 32, 0],
+            [3, 12, 16],
+        ),
         ("PASID cache, global", [kind(7) | 3 << 4, 0], [3, 0, 16]),
         ("PASID cache, domain", [kind(7) | 33 << 16, 0], [3, 10, 16]),
-        ("PASID cache, PASID", [kind(7) | 1 << 4 | 17 << 16 | 1 << 32, 0], [3, 10, 16]),
-        ("PASID cache, another PASID", [kind(7) | 1 << 4 | 17 << 16 | 9 << 32, 0], [3, 12, 16]),
+        (
+            "PASID cache, PASID",
+            [kind(7) | 1 << 4 | 17 << 16 | 1 << 32, 0],
+            [3, 10, 16],
+        ),
+        (
+            "PASID cache, another PASID",
+            [kind(7) | 1 << 4 | 17 << 16 | 9 << 32, 0],
+            [3, 12, 16],
+        ),
         ("IOTLB, global", [kind(2) | 1 << 4, 0], [3, 12, 0]),
-        ("IOTLB, second-stage domain", [kind(2) | 2 << 4 | 33 << 16, 0], [3, 12, 14]),
-        ("IOTLB, page", [kind(2) | 3 << 4 | 33 << 16, 0x1000 | 1 << 6], [3, 12, 15]),
-        ("IOTLB, page in another 2 MiB", [kind(2) | 3 << 4 | 33 << 16, 0x20_0000 | 1 << 6], [3, 12, 15]),
-        ("IOTLB, nested domain by page", [kind(2) | 3 << 4 | 49 << 16, 0x1000], [3, 12, 14]),
-        ("PASID IOTLB", [kind(6) | 2 << 4 | 17 << 16 | 1 << 32, 0], [3, 12, 14]),
-        ("PASID IOTLB, page", [kind(6) | 3 << 4 | 17 << 16 | 1 << 32, 0x1000 | 1 << 6], [3, 12, 15]),
-        ("PASID IOTLB, large page", [kind(6) | 3 << 4 | 17 << 16 | 1 << 32, 0x3f_f000 | 1 << 6], [3, 12, 15]),
-        ("PASID IOTLB, nested", [kind(6) | 2 << 4 | 49 << 16 | 3 << 32, 0], [3, 12, 14]),
+        (
+            "IOTLB, second-stage domain",
+            [kind(2) | 2 << 4 | 33 << 16, 0],
+            [3, 12, 14],
+        ),
+        (
+            "IOTLB, page",
+            [kind(2) | 3 << 4 | 33 << 16, 0x1000 | 1 << 6],
+            [3, 12, 15],
+        ),
+        (
+            "IOTLB, page in another 2 MiB",
+            [kind(2) | 3 << 4 | 33 << 16, 0x20_0000 | 1 << 6],
+            [3, 12, 15],
+        ),
+        (
+            "IOTLB, nested domain by page",
+            [kind(2) | 3 << 4 | 49 << 16, 0x1000],
+            [3, 12, 14],
+        ),
+        (
+            "PASID IOTLB",
+            [kind(6) | 2 << 4 | 17 << 16 | 1 << 32, 0],
+            [3, 12, 14],
+        ),
+        (
+            "PASID IOTLB, page",
+            [kind(6) | 3 << 4 | 17 << 16 | 1 << 32, 0x1000 | 1 << 6],
+            [3, 12, 15],
+        ),
+        (
+            "PASID IOTLB, large page",
+            [kind(6) | 3 << 4 | 17 << 16 | 1 << 32, 0x3f_f000 | 1 << 6],
+            [3, 12, 15],
+        ),
+        (
+            "PASID IOTLB, nested",
+            [kind(6) | 2 << 4 | 49 << 16 | 3 << 32, 0],
+            [3, 12, 14],
+        ),
     ];
     for (name, descriptor, left) in cases {
         let (lab, _) = cached();
@@ -268,7 +459,10 @@ fn what_each_descriptor_invalidates() {
         assert_eq!(now[..3], left[..3], "{name}");
         if name == "IOTLB, global" {
             assert_eq!(now[3], 0, "{name}");
-        } else if descriptor[1] & 1 << 6 != 0 || descriptor[0] & 0xf == 1 || descriptor[0] & 0xf == 7 {
+        } else if descriptor[1] & 1 << 6 != 0
+            || descriptor[0] & 0xf == 1
+            || descriptor[0] & 0xf == 7
+        {
             assert_eq!(now[3], start[3], "{name}: IH, or not its business");
         } else if descriptor[0] & 0xf == 2 || !name.contains("nested") {
             // Upper levels of a nested first stage are not kept.
@@ -331,7 +525,11 @@ fn register_based_invalidation() {
     fill();
     lab.enable_queue();
     lab.set_register(Register::IOTLB, 1 << 63 | 1 << 60);
-    assert_eq!((lab.register(Register::IOTLB) >> 57, left()), (8, (1, 2)), "not while the queue is on");
+    assert_eq!(
+        (lab.register(Register::IOTLB) >> 57, left()),
+        (8, (1, 2)),
+        "not while the queue is on"
+    );
 }
 
 /// §6.5.2.5, §6.5.2.6, §6.5.2.8, §6.5.2.10: waits behind device TLBs, fences, time-outs, wrong answers.
@@ -341,20 +539,37 @@ fn device_tlbs() {
     lab.set_register(Register::FECTL, 0);
     lab.enable(0);
     let sent = lab.submit([kind(types::DEVICE_TLB) | 0x10 << 32, 0x5000]);
-    let [first] = sent.device_tlb[..] else { panic!("{sent:?}") };
-    assert_eq!((first.source, first.address, first.bits, first.pasid), (0x10, 0x5000, 12, None));
-    let sent = lab.submit([kind(types::PASID_DEVICE_TLB) | 0x11 << 16 | 9 << 32, 1 | 1 << 11 | 0x7000]);
-    let [second] = sent.device_tlb[..] else { panic!("{sent:?}") };
+    let [first] = sent.device_tlb[..] else {
+        panic!("{sent:?}")
+    };
+    assert_eq!(
+        (first.source, first.address, first.bits, first.pasid),
+        (0x10, 0x5000, 12, None)
+    );
+    let sent = lab.submit([
+        kind(types::PASID_DEVICE_TLB) | 0x11 << 16 | 9 << 32,
+        1 | 1 << 11 | 0x7000,
+    ]);
+    let [second] = sent.device_tlb[..] else {
+        panic!("{sent:?}")
+    };
     // 0x7000 with S: bits 12 to 14 are ones, so 2^16 bytes.
     assert_eq!((second.source, second.address, second.bits), (0x11, 0, 16));
     assert_eq!((second.pasid, second.global), (Some(9), true));
-    let all = lab.submit([kind(types::DEVICE_TLB) | 0x12 << 32, 1 | 0x7fff_ffff_ffff_f000]);
+    let all = lab.submit([
+        kind(types::DEVICE_TLB) | 0x12 << 32,
+        1 | 0x7fff_ffff_ffff_f000,
+    ]);
     assert_eq!((all.device_tlb[0].address, all.device_tlb[0].bits), (0, 64));
     lab.unit.device_tlb_done(all.device_tlb[0].tag, 0x12);
     lab.submit([kind(types::WAIT) | 1 << 5 | 1 << 32, STATUS]);
     lab.submit([kind(types::WAIT) | 1 << 5 | 1 << 6 | 2 << 32, STATUS + 4]);
     lab.submit([kind(types::WAIT) | 1 << 5 | 3 << 32, STATUS + 8]);
-    assert_eq!(lab.register(Register::IQH), 5 * 32, "fetching stops behind the fence");
+    assert_eq!(
+        lab.register(Register::IQH),
+        5 * 32,
+        "fetching stops behind the fence"
+    );
     let status = || [0, 4, 8].map(|n| lab.ram.read_obj::<u32>(GuestAddress(STATUS + n)).unwrap());
     lab.unit.device_tlb_done(first.tag, first.source);
     assert_eq!(status(), [0, 0, 0]);
@@ -370,7 +585,9 @@ fn device_tlbs() {
     assert_eq!(lab.register(Register::IQERCD), 0);
     // A time-out drops the wait and stops the queue until ITE is cleared.
     lab.put(STATUS, 0);
-    let lost = lab.submit([kind(types::DEVICE_TLB) | 0x10 << 32, 0]).device_tlb[0];
+    let lost = lab
+        .submit([kind(types::DEVICE_TLB) | 0x10 << 32, 0])
+        .device_tlb[0];
     lab.submit([kind(types::WAIT) | 1 << 5 | 1 << 32, STATUS]);
     let actions = lab.unit.device_tlb_timed_out(lost.tag);
     assert_eq!(actions.messages.len(), 1);
@@ -391,7 +608,10 @@ fn pending_device_tlbs_are_bounded() {
     lab.enable(0);
     let mut sent = Vec::new();
     for _ in 0..100 {
-        sent.extend(lab.submit([kind(types::DEVICE_TLB) | 0x10 << 32, 0]).device_tlb);
+        sent.extend(
+            lab.submit([kind(types::DEVICE_TLB) | 0x10 << 32, 0])
+                .device_tlb,
+        );
     }
     assert_eq!(sent.len(), 64);
     for d in sent.clone() {
@@ -428,7 +648,10 @@ fn page_requests() {
     lab.set_register(Register::PEADDR, 0xfee0_3000);
     let request = page_request(DEVICE, 4, true);
     assert_eq!(lab.unit.page_request(&request), PageRequestOutcome::Queued);
-    assert_eq!(lab.get(PAGE_QUEUE), 1 | 1 << 8 | 0x10 << 16 | 4 << 32 | 1 << 53);
+    assert_eq!(
+        lab.get(PAGE_QUEUE),
+        1 | 1 << 8 | 0x10 << 16 | 4 << 32 | 1 << 53
+    );
     assert_eq!(lab.get(PAGE_QUEUE + 8), 7 | 0x155 << 3 | 0xabc_d000);
     assert_eq!(lab.register(Register::PQT), 32);
     assert_eq!(lab.register(Register::PRS), 1);
@@ -438,16 +661,33 @@ fn page_requests() {
     }
     assert!(lab.unit.take_actions().is_empty(), "PPR was set already");
     let full = lab.unit.page_request(&request);
-    let PageRequestOutcome::Rejected(Some(response)) = full else { panic!("{full:?}") };
-    assert_eq!((response.code, response.group), (ResponseCode::Success, 0x155));
+    let PageRequestOutcome::Rejected(Some(response)) = full else {
+        panic!("{full:?}")
+    };
+    assert_eq!(
+        (response.code, response.group),
+        (ResponseCode::Success, 0x155)
+    );
     assert_eq!(lab.register(Register::PRS), 3, "PRO");
-    assert_eq!(lab.unit.page_request(&page_request(DEVICE, 4, false)), PageRequestOutcome::Rejected(None));
+    assert_eq!(
+        lab.unit.page_request(&page_request(DEVICE, 4, false)),
+        PageRequestOutcome::Rejected(None)
+    );
     lab.set_register(Register::PQH, lab.register(Register::PQT));
-    assert!(matches!(lab.unit.page_request(&request), PageRequestOutcome::Rejected(_)), "PRO is still set");
+    assert!(
+        matches!(
+            lab.unit.page_request(&request),
+            PageRequestOutcome::Rejected(_)
+        ),
+        "PRO is still set"
+    );
     lab.set_register(Register::PRS, 3);
     assert_eq!(lab.unit.page_request(&request), PageRequestOutcome::Queued);
     assert_eq!(lab.register(Register::PQT), 0, "wrapped");
-    let sent = lab.submit([kind(types::PAGE_GROUP_RESPONSE) | 1 << 4 | 1 << 12 | 0x10 << 16 | 4 << 32, 1 << 2 | 0x155 << 3]);
+    let sent = lab.submit([
+        kind(types::PAGE_GROUP_RESPONSE) | 1 << 4 | 1 << 12 | 0x10 << 16 | 4 << 32,
+        1 << 2 | 0x155 << 3,
+    ]);
     assert_eq!(
         sent.responses,
         [PageGroupResponse {
@@ -468,11 +708,18 @@ fn refused_page_requests() {
     lab.set_pasid(DEVICE, 4, [1 << 6, 2 | Pe::PWSNP, root | Pe::SRE]);
     lab.enable(1);
     lab.set_register(Register::PQA, PAGE_QUEUE);
-    for (pasid, reason) in [(4, Reason::PageRequestsDisabled), (5, Reason::PasidNotPresent)] {
+    for (pasid, reason) in [
+        (4, Reason::PageRequestsDisabled),
+        (5, Reason::PasidNotPresent),
+    ] {
         let outcome = lab.unit.page_request(&page_request(DEVICE, pasid, true));
-        let PageRequestOutcome::Rejected(Some(r)) = outcome else { panic!("{outcome:?}") };
+        let PageRequestOutcome::Rejected(Some(r)) = outcome else {
+            panic!("{outcome:?}")
+        };
         assert_eq!(r.code, ResponseCode::InvalidRequest);
-        let [record] = lab.take_records()[..] else { panic!() };
+        let [record] = lab.take_records()[..] else {
+            panic!()
+        };
         assert_eq!(record.code(), reason.code());
         assert_eq!(record.request_type(), RequestType::PageRequest);
         assert_eq!(record.pasid(), Some(pasid));
@@ -480,7 +727,10 @@ fn refused_page_requests() {
     let lab = Lab::new(Config::full());
     lab.enable(0);
     lab.unit.page_request(&page_request(DEVICE, 4, true));
-    assert_eq!(lab.take_records()[0].code(), Reason::PageRequestInLegacyMode.code());
+    assert_eq!(
+        lab.take_records()[0].code(),
+        Reason::PageRequestInLegacyMode.code()
+    );
 }
 
 /// PCI Express ATS; §4.1: a hole is an answer, broken tables are not, and neither is a requester without DTE.
@@ -494,25 +744,43 @@ fn translation_requests() {
     lab.set_context(DEVICE, 1, 2, 3, root);
     lab.enable(0);
     let page = lab.unit.translation_request(&write(0x1234)).unwrap();
-    assert_eq!((page.address, page.bits, page.read, page.write), (0x5000, 12, true, true));
+    assert_eq!(
+        (page.address, page.bits, page.read, page.write),
+        (0x5000, 12, true, true)
+    );
     assert_eq!(page.encode(), 0x5003);
     let large = lab.unit.translation_request(&read(0x20_1234)).unwrap();
-    assert_eq!((large.address, large.bits, large.write), (0x60_0000, 21, false));
+    assert_eq!(
+        (large.address, large.bits, large.write),
+        (0x60_0000, 21, false)
+    );
     assert_eq!(large.encode(), 0x60_0000 | 0xf_f000 | 1 << 11 | 1);
     let weaker = lab.unit.translation_request(&write(0x3000)).unwrap();
     assert_eq!((weaker.read, weaker.write), (true, false));
     let hole = lab.unit.translation_request(&read(0x9000)).unwrap();
     assert_eq!(hole.encode() & 0x3, 0);
     assert_eq!(hole, Completion { bits: 12, ..hole });
-    assert!(lab.take_records().is_empty(), "no fault for what a page request can mend");
+    assert!(
+        lab.take_records().is_empty(),
+        "no fault for what a page request can mend"
+    );
     lab.put(read_only, 1 << 51 | 3);
     lab.invalidate_all();
-    assert_eq!(lab.unit.translation_request(&read(0x3000)), Err(Failure::CompleterAbort));
+    assert_eq!(
+        lab.unit.translation_request(&read(0x3000)),
+        Err(Failure::CompleterAbort)
+    );
     assert_eq!(lab.take_records()[0].address_type(), 1);
     lab.set_context(DEVICE, 0, 2, 3, root);
     lab.invalidate_all();
-    assert_eq!(lab.unit.translation_request(&read(0x1000)), Err(Failure::UnsupportedRequest));
+    assert_eq!(
+        lab.unit.translation_request(&read(0x1000)),
+        Err(Failure::UnsupportedRequest)
+    );
     assert_eq!(lab.take_records()[0].code(), Reason::RequestBlocked.code());
     lab.set_register(Register::GCMD, 0);
-    assert_eq!(lab.unit.translation_request(&read(0x1000)), Err(Failure::UnsupportedRequest));
+    assert_eq!(
+        lab.unit.translation_request(&read(0x1000)),
+        Err(Failure::UnsupportedRequest)
+    );
 }

@@ -6,7 +6,7 @@ use super::*;
 use crate::vtd::reference::{self, Code};
 use crate::vtd::spec::queue::types;
 use crate::vtd::testing::{DEVICE, Lab, RAM, ROOT};
-use crate::vtd::{AddressType, CacheConfig, Blocked};
+use crate::vtd::{AddressType, Blocked, CacheConfig};
 
 /// What the tables of a case look like before they are damaged.
 #[derive(Clone, Debug)]
@@ -43,7 +43,16 @@ struct Asked {
     address_type: AddressType,
 }
 
-const PAGES: [u64; 8] = [0x1000, 0x2000, 0x20_0000, 0x4000_0000, 0x7f_c000_1000, 0xfee0_0000, 0xffff_8000_0000_0000, 0xff_ffff_ffff_f000];
+const PAGES: [u64; 8] = [
+    0x1000,
+    0x2000,
+    0x20_0000,
+    0x4000_0000,
+    0x7f_c000_1000,
+    0xfee0_0000,
+    0xffff_8000_0000_0000,
+    0xff_ffff_ffff_f000,
+];
 
 /// PASIDs and their domains.
 const DOMAINS: [(u32, u64); 3] = [(0, 0x7), (5, 0x70), (70, 0x700)];
@@ -70,26 +79,40 @@ fn asked() -> impl Strategy<Value = Asked> {
 fn plan() -> impl Strategy<Value = Plan> {
     (
         (0u64..4, 0u64..5, 1u64..4, any::<bool>(), 1u32..4, 1u32..4),
-        (any::<u8>(), any::<u8>(), any::<u8>(), any::<bool>(), any::<bool>()),
+        (
+            any::<u8>(),
+            any::<u8>(),
+            any::<u8>(),
+            any::<bool>(),
+            any::<bool>(),
+        ),
         prop::collection::vec((0usize..40, 0u32..64), 0..3),
         prop::collection::vec(asked(), 1..6),
     )
-        .prop_map(|((mode, kind, width, five_level, first_leaf, second_leaf), (f, s, p, ad, snooped), damage, requests)| Plan {
-            // Mostly the two modes that translate.
-            mode: if mode < 3 { mode & 1 } else { u64::from(f & 3) },
-            kind,
-            width,
-            five_level,
-            first_leaf,
-            second_leaf,
-            first_flags: u64::from(f & 0x66) | 2 | u64::from(f & 1) << 63,
-            second_flags: if s & 0xf0 == 0 { u64::from(s & 3) } else { 3 } | u64::from(s & 4) << 9,
-            pasid_flags: u64::from(p & 0xf3),
-            ad,
-            snooped,
-            damage,
-            requests,
-        })
+        .prop_map(
+            |(
+                (mode, kind, width, five_level, first_leaf, second_leaf),
+                (f, s, p, ad, snooped),
+                damage,
+                requests,
+            )| Plan {
+                // Mostly the two modes that translate.
+                mode: if mode < 3 { mode & 1 } else { u64::from(f & 3) },
+                kind,
+                width,
+                five_level,
+                first_leaf,
+                second_leaf,
+                first_flags: u64::from(f & 0x66) | 2 | u64::from(f & 1) << 63,
+                second_flags: if s & 0xf0 == 0 { u64::from(s & 3) } else { 3 }
+                    | u64::from(s & 4) << 9,
+                pasid_flags: u64::from(p & 0xf3),
+                ad,
+                snooped,
+                damage,
+                requests,
+            },
+        )
 }
 
 impl Plan {
@@ -115,7 +138,14 @@ impl Plan {
             let size = 12 + 9 * (self.second_leaf - 1);
             let from = page & limit;
             if from > RAM {
-                lab.map_second(second, levels, from, (0x200_0000 >> size) << size, self.second_leaf, self.second_flags);
+                lab.map_second(
+                    second,
+                    levels,
+                    from,
+                    (0x200_0000 >> size) << size,
+                    self.second_leaf,
+                    self.second_flags,
+                );
                 entries.extend(lab.entries(second, levels, from, self.second_leaf));
             }
         }
@@ -144,7 +174,12 @@ impl Plan {
             entries.extend([at, at + 8, at + 16, at + 24]);
         }
         let context = lab.scalable_context(DEVICE);
-        entries.extend([context, context + 8, context + 16, lab.get(context) & !0xfff]);
+        entries.extend([
+            context,
+            context + 8,
+            context + 16,
+            lab.get(context) & !0xfff,
+        ]);
         entries
     }
 
@@ -168,12 +203,27 @@ fn compare(lab: &Lab, rtaddr: u64, request: &Request) {
     let expected = reference::translate(&read, lab.unit.config(), rtaddr, request);
     let got = lab.unit.translate(request);
     match (expected, got) {
-        (Ok(a), Ok(t)) => assert_eq!((a.address, a.page_shift), (t.address, t.page_shift), "{request:?}"),
+        (Ok(a), Ok(t)) => assert_eq!(
+            (a.address, a.page_shift),
+            (t.address, t.page_shift),
+            "{request:?}"
+        ),
         (Err(Code { code, hidden }), Err(Blocked::Fault(f))) => {
-            assert_eq!(code, f.reason.code(), "{request:x?} expected {code:#x}, got {f:x?}");
-            assert_eq!(hidden && f.reason.qualified(), !f.is_recorded(), "{request:?}");
+            assert_eq!(
+                code,
+                f.reason.code(),
+                "{request:x?} expected {code:#x}, got {f:x?}"
+            );
+            assert_eq!(
+                hidden && f.reason.qualified(),
+                !f.is_recorded(),
+                "{request:?}"
+            );
         }
-        (e, g) => panic!("{request:x?}: expected {e:x?}, got {g:x?}\n{}", lab.unit.explain(request)),
+        (e, g) => panic!(
+            "{request:x?}: expected {e:x?}, got {g:x?}\n{}",
+            lab.unit.explain(request)
+        ),
     }
 }
 
@@ -190,6 +240,29 @@ proptest! {
     }
 }
 
+/// The plans above are worth something: they lead to many different ends.
+#[test]
+fn random_plans_reach_many_rules() {
+    use proptest::strategy::ValueTree;
+    use proptest::test_runner::TestRunner;
+    let mut runner = TestRunner::deterministic();
+    let mut codes = std::collections::BTreeMap::new();
+    for _ in 0..600 {
+        let plan = plan().new_tree(&mut runner).unwrap().current();
+        let (lab, entries) = plan.lab(uncached());
+        plan.break_entries(&lab, &entries);
+        for asked in &plan.requests {
+            let code = match lab.unit.walk(&plan.request(asked)) {
+                Ok(_) => 0,
+                Err(f) => f.reason.code(),
+            };
+            *codes.entry(code).or_insert(0u32) += 1;
+        }
+    }
+    assert!(codes[&0] > 200, "{codes:x?}");
+    assert!(codes.len() > 25, "{codes:x?}");
+}
+
 /// Something a driver does to tables, followed by the invalidation that the specification asks for.
 fn driver_step(lab: &Lab, plan: &Plan, entries: &[u64], domains: &[u64], step: (u8, usize, u32)) {
     let (what, entry, bit) = step;
@@ -200,7 +273,10 @@ fn driver_step(lab: &Lab, plan: &Plan, entries: &[u64], domains: &[u64], step: (
     match what % 3 {
         0 => lab.invalidate_all(),
         1 if plan.mode == 1 => {
-            lab.submit([u64::from(types::CONTEXT_CACHE) | 3 << 4 | u64::from(DEVICE.0) << 32, 0]);
+            lab.submit([
+                u64::from(types::CONTEXT_CACHE) | 3 << 4 | u64::from(DEVICE.0) << 32,
+                0,
+            ]);
             lab.submit([u64::from(types::PASID_CACHE) | 3 << 4, 0]);
             lab.submit([u64::from(types::IOTLB) | 1 << 4, 0]);
             assert!(lab.wait());
@@ -211,7 +287,10 @@ fn driver_step(lab: &Lab, plan: &Plan, entries: &[u64], domains: &[u64], step: (
             for domain in [0x7u64, 0x70, 0x700] {
                 lab.submit([u64::from(types::IOTLB) | 2 << 4 | domain << 16, 0]);
                 for pasid in [0u64, 5, 70] {
-                    lab.submit([u64::from(types::PASID_IOTLB) | 2 << 4 | domain << 16 | pasid << 32, 0]);
+                    lab.submit([
+                        u64::from(types::PASID_IOTLB) | 2 << 4 | domain << 16 | pasid << 32,
+                        0,
+                    ]);
                 }
             }
             if plan.mode == 0 {
@@ -226,9 +305,20 @@ fn driver_step(lab: &Lab, plan: &Plan, entries: &[u64], domains: &[u64], step: (
 fn caches() -> impl Strategy<Value = CacheConfig> {
     prop_oneof![
         Just(CacheConfig::default()),
-        Just(CacheConfig { torn_fetch: false, ..CacheConfig::ADVERSARIAL }),
-        Just(CacheConfig { paging_structure: 16, iotlb: 8, ..CacheConfig::default() }),
-        Just(CacheConfig { paging_structure: 64, iotlb: 0, ..CacheConfig::default() }),
+        Just(CacheConfig {
+            torn_fetch: false,
+            ..CacheConfig::ADVERSARIAL
+        }),
+        Just(CacheConfig {
+            paging_structure: 16,
+            iotlb: 8,
+            ..CacheConfig::default()
+        }),
+        Just(CacheConfig {
+            paging_structure: 64,
+            iotlb: 0,
+            ..CacheConfig::default()
+        }),
     ]
 }
 

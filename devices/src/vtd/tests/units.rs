@@ -13,7 +13,15 @@ fn capabilities_follow_the_configuration() {
     let full = Config::full().capabilities().unwrap();
     assert_eq!(full.cap.sagaw(), 0b01110);
     assert_eq!(full.cap.mgaw(), 56);
-    assert_eq!((full.cap.nfr(), full.cap.fro(), full.cap.nd(), full.cap.sslps()), (3, 0x40, 6, 3));
+    assert_eq!(
+        (
+            full.cap.nfr(),
+            full.cap.fro(),
+            full.cap.nd(),
+            full.cap.sslps()
+        ),
+        (3, 0x40, 6, 3)
+    );
     assert_eq!(full.ecap.iro(), 0xc0);
     assert_eq!(full.ecap.pss(), 19);
     assert!(full.ecap.smts() && full.ecap.nest() && full.ecap.ssads() && full.cap.esrtps());
@@ -64,14 +72,20 @@ fn contradictions_are_refused() {
         change(&mut config);
         let error = config.capabilities().expect_err(name);
         assert!(!error.to_string().is_empty());
-        let ram = crate::memory::GuestRam::from_ranges(&[(vm_memory::GuestAddress(0), 4096)]).unwrap();
+        let ram =
+            crate::memory::GuestRam::from_ranges(&[(vm_memory::GuestAddress(0), 4096)]).unwrap();
         assert_eq!(Vtd::new(config, ram).err(), Some(error), "{name}");
     }
     let mut config = Config::full();
     config.mamv = 64;
     assert_eq!(
         config.capabilities(),
-        Err(ConfigError::Range { name: "mamv", value: 64, low: 0, high: 63 })
+        Err(ConfigError::Range {
+            name: "mamv",
+            value: 64,
+            low: 0,
+            high: 63
+        })
     );
 }
 
@@ -128,11 +142,19 @@ fn which_bits_of_a_register_are_writable() {
         for half in 0..size / 4 {
             lab.unit.write(at + 4 * half, 4, 0xffff_ffff);
         }
-        assert_eq!(lab.register(register), writable | fixed, "{register:?} by halves");
+        assert_eq!(
+            lab.register(register),
+            writable | fixed,
+            "{register:?} by halves"
+        );
         if size == 8 {
             let lab = Lab::new(Config::full());
             lab.unit.write(at + 4, 4, 0xffff_ffff);
-            assert_eq!(lab.register(register), (writable | fixed) & !0xffff_ffff, "{register:?}, upper half");
+            assert_eq!(
+                lab.register(register),
+                (writable | fixed) & !0xffff_ffff,
+                "{register:?}, upper half"
+            );
         }
     }
 }
@@ -146,9 +168,16 @@ fn every_offset_and_width() {
     assert_eq!(lab.unit.read(0xc, 4), cap >> 32);
     assert_eq!(lab.unit.read(0x9, 1), cap >> 8 & 0xff);
     assert_eq!(lab.unit.read(0xa, 2), cap >> 16 & 0xffff);
-    assert_eq!(lab.unit.read(0xc, 8), cap >> 32 | lab.unit.read(0x10, 4) << 32);
+    assert_eq!(
+        lab.unit.read(0xc, 8),
+        cap >> 32 | lab.unit.read(0x10, 4) << 32
+    );
     lab.unit.write(0x38, 8, 0x1234 << 32);
-    assert_eq!(lab.register(Register::FECTL), 0, "both registers of an 8-byte write");
+    assert_eq!(
+        lab.register(Register::FECTL),
+        0,
+        "both registers of an 8-byte write"
+    );
     assert_eq!(lab.register(Register::FEDATA), 0x1234);
     lab.unit.write(0x3c, 2, 0xffff);
     lab.unit.write(0x3d, 4, 0xffff);
@@ -158,7 +187,11 @@ fn every_offset_and_width() {
         for size in [0, 1, 2, 3, 4, 8, 16, 255] {
             lab.unit.read(offset, size);
             for value in [0, u64::MAX, 0x5555_5555_5555_5555] {
-                let lab = if offset & !0xf == 0x10 { &Lab::new(Config::full()) } else { &lab };
+                let lab = if offset & !0xf == 0x10 {
+                    &Lab::new(Config::full())
+                } else {
+                    &lab
+                };
                 lab.unit.write(offset, size, value);
             }
         }
@@ -173,11 +206,22 @@ fn commands_and_their_status() {
     lab.command(global::SRTP);
     assert_eq!(lab.register(Register::GSTS), u64::from(global::SRTP));
     lab.command(global::TE);
-    assert_eq!(lab.register(Register::GSTS), u64::from(global::SRTP | global::TE));
+    assert_eq!(
+        lab.register(Register::GSTS),
+        u64::from(global::SRTP | global::TE)
+    );
     lab.command(global::WBF);
-    assert_eq!(lab.register(Register::GSTS), u64::from(global::SRTP | global::TE), "WBFS is clear again");
+    assert_eq!(
+        lab.register(Register::GSTS),
+        u64::from(global::SRTP | global::TE),
+        "WBFS is clear again"
+    );
     lab.set_register(Register::GCMD, 0);
-    assert_eq!(lab.register(Register::GSTS), u64::from(global::SRTP), "TE off, RTPS stays");
+    assert_eq!(
+        lab.register(Register::GSTS),
+        u64::from(global::SRTP),
+        "TE off, RTPS stays"
+    );
     for bit in [global::IRE, global::CFI, global::QIE] {
         lab.set_register(Register::GCMD, bit.into());
         assert_eq!(lab.register(Register::GSTS) as u32 & !global::SRTP, bit);
@@ -191,14 +235,21 @@ fn commands_and_their_status() {
         ..Config::legacy()
     });
     plain.set_register(Register::GCMD, 0x07 << 24 | 1 << 23);
-    assert_eq!(plain.register(Register::GSTS), 0, "what is absent does not come on");
+    assert_eq!(
+        plain.register(Register::GSTS),
+        0,
+        "what is absent does not come on"
+    );
 }
 
 /// §11.4.5: RTADDR takes effect with SRTP, and with CAP.ESRTPS the caches are empty then.
 #[test]
 fn set_root_table_pointer() {
     for esrtps in [false, true] {
-        let lab = Lab::new(Config { esrtps, ..Config::full() });
+        let lab = Lab::new(Config {
+            esrtps,
+            ..Config::full()
+        });
         let second = lab.page();
         lab.map_second(second, 4, 0x1000, 0x5000, 1, 3);
         lab.set_context(DEVICE, 0, 2, 1, second);
@@ -223,7 +274,11 @@ fn protected_memory() {
     lab.set_register(Register::PMEN, 1 << 31);
     assert_eq!(lab.register(Register::PMEN), 1 << 31 | 1, "PRS");
     lab.set_register(Register::PLMBASE, 0);
-    assert_eq!(lab.register(Register::PLMBASE), 0x40_0000, "locked while EPM is set");
+    assert_eq!(
+        lab.register(Register::PLMBASE),
+        0x40_0000,
+        "locked while EPM is set"
+    );
     let blocked = |a| lab.unit.translate(&write(a)) == Err(Blocked::Protected);
     for (address, expected) in [
         (0x3f_ffff, false),
@@ -241,10 +296,27 @@ fn protected_memory() {
     lab.map_second(second, 4, 0x1000, 0x40_0000, 1, 3);
     lab.set_context(DEVICE, 0, 2, 1, second);
     lab.enable(0);
-    assert!(lab.unit.translate(&read(0x1000)).is_ok(), "remapped requests are not blocked");
+    assert!(
+        lab.unit.translate(&read(0x1000)).is_ok(),
+        "remapped requests are not blocked"
+    );
     lab.set_context(DEVICE, 2, 2, 1, 0);
     lab.invalidate_all();
     assert!(blocked(0x40_0000), "pass-through is");
+    lab.set_context(DEVICE, 1, 2, 1, second);
+    lab.invalidate_all();
+    let translated = Request {
+        address_type: crate::vtd::AddressType::Translated,
+        ..read(0x40_0000)
+    };
+    assert_eq!(
+        lab.unit.translate(&translated),
+        Err(Blocked::Protected),
+        "translated requests are"
+    );
+    assert!(lab.unit.translate(&read(0x1000)).is_ok());
+    lab.set_context(DEVICE, 2, 2, 1, 0);
+    lab.invalidate_all();
     assert!(lab.take_records().is_empty());
     lab.set_register(Register::PMEN, 0);
     assert_eq!(lab.register(Register::PMEN), 0);
@@ -275,14 +347,20 @@ fn fault_records_fill_up_and_overflow() {
     }
     assert_eq!(lab.register(Register::FSTS), u64::from(fsts::PPF));
     assert!(lab.unit.translate(&read(0x9000)).is_err());
-    assert_eq!(lab.register(Register::FSTS), u64::from(fsts::PPF | fsts::PFO));
+    assert_eq!(
+        lab.register(Register::FSTS),
+        u64::from(fsts::PPF | fsts::PFO)
+    );
     assert_eq!(lab.unit.counters().lost_faults, 1);
     for n in 0..4u16 {
         let record = Record([
             lab.register(Register::FRCD(n, false)),
             lab.register(Register::FRCD(n, true)),
         ]);
-        assert_eq!((record.source(), record.info()), (0x100 * n, 0x1000 * u64::from(n)));
+        assert_eq!(
+            (record.source(), record.info()),
+            (0x100 * n, 0x1000 * u64::from(n))
+        );
         assert_eq!(record.code(), Reason::RootNotPresent.code());
     }
     // One free register does not help while PFO is set.
@@ -319,7 +397,11 @@ fn fault_events() {
     assert!(lab.unit.translate(&read(0)).is_err());
     assert_eq!(lab.register(Register::FECTL), 3 << 30);
     lab.take_records();
-    assert_eq!(lab.register(Register::FECTL), 1 << 31, "IP follows the status");
+    assert_eq!(
+        lab.register(Register::FECTL),
+        1 << 31,
+        "IP follows the status"
+    );
     assert!(lab.set_register(Register::FECTL, 0).is_empty());
 }
 
@@ -335,15 +417,26 @@ fn records_of_requests_with_pasid() {
         ..read(0x1234_5678_9abc).with_pasid(0xabcde)
     };
     assert!(lab.unit.translate(&request).is_err());
-    let [record] = lab.take_records()[..] else { panic!() };
+    let [record] = lab.take_records()[..] else {
+        panic!()
+    };
     assert_eq!(record.pasid(), Some(0xabcde));
     assert_eq!(record.info(), 0x1234_5678_9000);
     let flags = Record::PRIVILEGED | Record::EXECUTE | Record::PASID_PRESENT | Record::T1;
     assert_eq!(record.0[1] & flags, flags);
-    let without = Request { pasid: None, ..request };
+    let without = Request {
+        pasid: None,
+        ..request
+    };
     assert!(lab.unit.translate(&without).is_err());
-    let [record] = lab.take_records()[..] else { panic!() };
-    assert_eq!(record.0[1] & (Record::PRIVILEGED | Record::EXECUTE), 0, "only with PASID");
+    let [record] = lab.take_records()[..] else {
+        panic!()
+    };
+    assert_eq!(
+        record.0[1] & (Record::PRIVILEGED | Record::EXECUTE),
+        0,
+        "only with PASID"
+    );
 }
 
 #[test]

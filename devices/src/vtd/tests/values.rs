@@ -26,7 +26,11 @@ fn busy() -> Lab {
     let f = lab.page();
     lab.map_first(f, 4, 0x1000, 0x60_0000, 1, first::RW | first::US);
     lab.set_scalable_context(DEVICE, 8, 0);
-    lab.set_pasid(DEVICE, 0, [s | 2 << 2 | 3 << 6 | Pe::SSADE, 1 | Pe::PWSNP, f]);
+    lab.set_pasid(
+        DEVICE,
+        0,
+        [s | 2 << 2 | 3 << 6 | Pe::SSADE, 1 | Pe::PWSNP, f],
+    );
     lab.enable(1);
     lab.unit.translate(&write(0x1000)).unwrap();
     assert!(lab.unit.translate(&read(0x2000)).is_err());
@@ -47,13 +51,20 @@ fn a_snapshot_comes_back_whole() {
     let again = Vtd::restore(&read_back, lab.ram.clone()).unwrap();
     assert_eq!(again.save().unwrap(), saved);
     for (at, size, register) in Register::MAP {
-        assert_eq!(again.read(*at, *size as u8), lab.unit.read(*at, *size as u8), "{register:?}");
+        assert_eq!(
+            again.read(*at, *size as u8),
+            lab.unit.read(*at, *size as u8),
+            "{register:?}"
+        );
     }
     // It goes on where it was: the page is cached, the device's answer completes the wait.
     lab.put(ROOT, 0);
     assert!(again.translate(&write(0x1000)).is_ok());
     again.device_tlb_done(0, 0x10);
-    assert_eq!(lab.ram.read_obj::<u32>(GuestAddress(0x3000)).unwrap(), 1u32.to_le());
+    assert_eq!(
+        lab.ram.read_obj::<u32>(GuestAddress(0x3000)).unwrap(),
+        1u32.to_le()
+    );
 }
 
 #[test]
@@ -82,19 +93,34 @@ fn impossible_snapshots_are_refused() {
         Vtd::restore(&snapshot, lab.ram.clone()).err()
     };
     assert_eq!(restore(&|_| {}), None);
-    assert_eq!(restore(&|v| v["version"] = 2.into()), Some(RestoreError::Version(2)));
-    assert!(matches!(restore(&|v| v["config"]["mamv"] = 99.into()), Some(RestoreError::Config(_))));
-    assert!(matches!(restore(&|v| v["config"]["fault_records"] = 5.into()), Some(RestoreError::Contents(_))));
-    assert!(matches!(restore(&|v| v["state"]["next_record"] = 4.into()), Some(RestoreError::Contents(_))));
-    assert!(matches!(restore(&|v| v["config"]["caches"]["iotlb"] = (1usize << 40).into()), Some(RestoreError::Config(_))));
+    assert_eq!(
+        restore(&|v| v["version"] = 2.into()),
+        Some(RestoreError::Version(2))
+    );
+    assert!(matches!(
+        restore(&|v| v["config"]["mamv"] = 99.into()),
+        Some(RestoreError::Config(_))
+    ));
+    assert!(matches!(
+        restore(&|v| v["config"]["fault_records"] = 5.into()),
+        Some(RestoreError::Contents(_))
+    ));
+    assert!(matches!(
+        restore(&|v| v["state"]["next_record"] = 4.into()),
+        Some(RestoreError::Contents(_))
+    ));
+    assert!(matches!(
+        restore(&|v| v["config"]["caches"]["iotlb"] = (1usize << 40).into()),
+        Some(RestoreError::Config(_))
+    ));
 }
 
 fn explained(e: &Explanation) -> Vec<&Step> {
     e.steps.iter().collect()
 }
 
-use crate::vtd::explain::Step;
 use crate::vtd::Structure;
+use crate::vtd::explain::Step;
 
 #[test]
 fn a_walk_is_explained_as_a_tree() {
@@ -110,21 +136,37 @@ fn a_walk_is_explained_as_a_tree() {
     expected.extend((1..=4).rev().map(Structure::FirstStage));
     assert_eq!(structures, expected);
     for step in &e.steps[4..] {
-        assert_eq!(step.nested.len(), 1, "the second stage says where the entry is");
+        assert_eq!(
+            step.nested.len(),
+            1,
+            "the second stage says where the entry is"
+        );
         assert_eq!(step.nested[0].steps.len(), 3, "2 MiB pages of 4 levels");
         assert_eq!(step.nested[0].output, Some(step.address));
         assert_eq!(step.raw.len(), 1);
     }
-    assert_eq!(e.steps[3].fields.iter().find(|(n, _)| *n == "PGTT"), Some(&("PGTT", 3)));
+    assert_eq!(
+        e.steps[3].fields.iter().find(|(n, _)| *n == "PGTT"),
+        Some(&("PGTT", 3))
+    );
     assert_eq!(e.page[0].output, Some(0x60_0234));
     assert_eq!(e.translation.map(|t| t.address), Some(0x60_0234));
     let text = e.to_string();
-    for part in ["00:02.0", "FirstStage(4)", "second stage of 0x600234", "PGTT=0x3", "=> 0x600234"] {
+    for part in [
+        "00:02.0",
+        "FirstStage(4)",
+        "second stage of 0x600234",
+        "PGTT=0x3",
+        "=> 0x600234",
+    ] {
         assert!(text.contains(part), "{part} in:\n{text}");
     }
     let json: serde_json::Value = serde_json::to_value(&e).unwrap();
     assert_eq!(json["translation"]["address"], 0x60_0234);
-    assert_eq!(json["steps"][4]["nested"][0]["steps"][0]["structure"]["SecondStage"], 4);
+    assert_eq!(
+        json["steps"][4]["nested"][0]["steps"][0]["structure"]["SecondStage"],
+        4
+    );
 }
 
 #[test]
@@ -136,10 +178,21 @@ fn an_explanation_says_where_and_why_it_ends() {
     lab.enable(0);
     let e = lab.unit.explain(&write(0x1000));
     let place = e.fault.unwrap().place.unwrap();
-    assert_eq!((place.structure, place.address), (Structure::SecondStage(1), leaf));
+    assert_eq!(
+        (place.structure, place.address),
+        (Structure::SecondStage(1), leaf)
+    );
     let text = e.to_string();
-    assert!(text.ends_with(&format!("=> fault 0x05 (LGN.2): no write permission, at SecondStage(1) {leaf:#x}\n")), "{text}");
-    assert!(lab.take_records().is_empty(), "an explanation is no request");
+    assert!(
+        text.ends_with(&format!(
+            "=> fault 0x05 (LGN.2): no write permission, at SecondStage(1) {leaf:#x}\n"
+        )),
+        "{text}"
+    );
+    assert!(
+        lab.take_records().is_empty(),
+        "an explanation is no request"
+    );
 }
 
 proptest! {

@@ -131,7 +131,17 @@ impl<M: TableMemory + ?Sized> Walker<'_, M> {
             }
             if leaf {
                 return self.first_leaf(
-                    FirstLeaf { target, stage, nested, request, level, rights, entry, at, now },
+                    FirstLeaf {
+                        target,
+                        stage,
+                        nested,
+                        request,
+                        level,
+                        rights,
+                        entry,
+                        at,
+                        now,
+                    },
                     o,
                 );
             }
@@ -153,7 +163,17 @@ impl<M: TableMemory + ?Sized> Walker<'_, M> {
     }
 
     fn first_leaf<O: Observer>(&self, leaf: FirstLeaf<'_>, o: &mut O) -> Result<Page, Stop> {
-        let FirstLeaf { target, stage, nested, request, level, rights, entry, at, mut now } = leaf;
+        let FirstLeaf {
+            target,
+            stage,
+            nested,
+            request,
+            level,
+            rights,
+            entry,
+            at,
+            mut now,
+        } = leaf;
         let structure = Structure::FirstStage(level);
         let place = |reason| Fault::at(reason, structure, at.physical);
         let size = shift(level);
@@ -219,7 +239,10 @@ impl<M: TableMemory + ?Sized> Walker<'_, M> {
         o: &mut O,
     ) -> Result<EntryAddress, Stop> {
         let Some(second) = nested else {
-            return Ok(EntryAddress { guest, physical: guest });
+            return Ok(EntryAddress {
+                guest,
+                physical: guest,
+            });
         };
         if self.beyond_second_stage(second, guest) {
             return Err(Stop::Fault(Fault::new(Reason::FirstStageEntryWidth)));
@@ -237,11 +260,17 @@ impl<M: TableMemory + ?Sized> Walker<'_, M> {
             denied_write: denied,
         };
         let leaf = self.nested_walk(target, second, guest, need, o)?;
-        Ok(EntryAddress { guest, physical: leaf.address })
+        Ok(EntryAddress {
+            guest,
+            physical: leaf.address,
+        })
     }
 
     /// Sets accessed and dirty bits of a first-stage entry. SFS.8 to SFS.10.
-    #[expect(clippy::too_many_arguments, reason = "the state of a walk, used at two places")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the state of a walk, used at two places"
+    )]
     fn set_first_bits<O: Observer>(
         &self,
         target: &Target,

@@ -1,7 +1,7 @@
 //! From the requester to the tables of its domain: root, context, PASID directory, PASID entry. VT-d 4.1 §3.4.
 
-use super::{Observer, Walker};
 use super::{FirstStage, SecondStage};
+use super::{Observer, Walker};
 use crate::dma::SourceId;
 use crate::vtd::memory::{TableMemory, load_entry};
 use crate::vtd::request::{AddressType, Fault, Request, Structure};
@@ -104,7 +104,9 @@ impl<M: TableMemory + ?Sized> Walker<'_, M> {
             return Err(at(Reason::ContextNotPresent));
         }
         // Only a valid entry is cached, so these cannot fail after a hit.
-        let kind = entry.translation_type().ok_or_else(|| at(Reason::ContextInvalid))?;
+        let kind = entry
+            .translation_type()
+            .ok_or_else(|| at(Reason::ContextInvalid))?;
         let device_tlb = kind == context::TranslationType::DeviceTlb;
         if request.address_type != AddressType::Untranslated && !device_tlb {
             return Err(at(Reason::RequestBlocked));
@@ -218,7 +220,9 @@ impl<M: TableMemory + ?Sized> Walker<'_, M> {
         if !entry.present() {
             return Err(at(Reason::PasidNotPresent));
         }
-        let kind = entry.translation_type().ok_or_else(|| at(Reason::PasidInvalid))?;
+        let kind = entry
+            .translation_type()
+            .ok_or_else(|| at(Reason::PasidInvalid))?;
         let target = |stages| Target {
             domain: entry.domain(),
             pasid,
@@ -295,9 +299,8 @@ impl<M: TableMemory + ?Sized> Walker<'_, M> {
             | unless(c.device_tlb, E::DTE)
             | unless(c.pasid_bits != 0, E::PASIDE)
             | unless(c.page_requests, E::PRE);
-        let reserved_1 = E::RESERVED_1
-            | unless(c.rid_pasid, E::RID_PASID)
-            | unless(c.rid_priv, E::RID_PRIV);
+        let reserved_1 =
+            E::RESERVED_1 | unless(c.rid_pasid, E::RID_PASID) | unless(c.rid_priv, E::RID_PRIV);
         if entry.0[0] & reserved_0 != 0
             || entry.0[1] & reserved_1 != 0
             || entry.0[2] != 0
@@ -398,6 +401,10 @@ impl<M: TableMemory + ?Sized> Walker<'_, M> {
                 | unless(c.execute_requests, PasidEntry::ERE)
                 | unless(c.extended_accessed, PasidEntry::EAFE),
         ];
-        entry.0.iter().zip(reserved).any(|(word, bits)| word & bits != 0)
+        entry
+            .0
+            .iter()
+            .zip(reserved)
+            .any(|(word, bits)| word & bits != 0)
     }
 }

@@ -200,7 +200,8 @@ impl<M: TableMemory + ?Sized> Walker<'_, M> {
         if let Some(reason) = page.denies(&target, request, self.config.zero_length_read) {
             return Err(suppress(Fault::new(reason)));
         }
-        self.check_output(&page, target.scalable).map_err(suppress)?;
+        self.check_output(&page, target.scalable)
+            .map_err(suppress)?;
         if !matches!(target.stages, Stages::PassThrough) {
             self.caches
                 .iotlb

@@ -5,9 +5,9 @@ use crate::vtd::caches::{PagingCache, Upper};
 use crate::vtd::memory::{Swap, TableMemory};
 use crate::vtd::request::{Fault, Operation, Request, Structure};
 use crate::vtd::spec::fault::Reason;
+use crate::vtd::spec::mask;
 use crate::vtd::spec::paging::{ADDRESS, index, second, shift};
 use crate::vtd::spec::pasid::PasidEntry;
-use crate::vtd::spec::mask;
 
 /// Second-stage tables of a domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
