@@ -11,7 +11,7 @@ use viommu_devices::pci::PciDevice;
 use viommu_devices::vtd::{Config, Vtd};
 use vm_memory::{Bytes, GuestAddress};
 
-use crate::scenario::Target;
+use crate::scenario::{Mode, Target};
 
 pub struct Ours {
     ram: GuestRam,
@@ -19,8 +19,8 @@ pub struct Ours {
     edu: Edu,
 }
 
-/// What QEMU 7.2's unit can do, as far as scenarios look at it.
-fn like_qemu(scalable: bool) -> Config {
+/// What QEMU 10's unit can do, as far as scenarios look at it.
+fn like_qemu(mode: Mode) -> Config {
     let legacy = Config {
         host_address_width: 48,
         fault_records: 1,
@@ -34,21 +34,29 @@ fn like_qemu(scalable: bool) -> Config {
         protected_memory: false,
         ..Config::legacy()
     };
-    if !scalable {
-        return legacy;
-    }
-    Config {
+    let scalable = Config {
         scalable: true,
-        second_stage: true,
         rid_pasid: true,
-        ..legacy
+        ..legacy.clone()
+    };
+    match mode {
+        Mode::Legacy => legacy,
+        Mode::Second => Config {
+            second_stage: true,
+            ..scalable
+        },
+        Mode::First => Config {
+            first_stage: true,
+            first_stage_1g: true,
+            ..scalable
+        },
     }
 }
 
 impl Ours {
-    pub fn new(scalable: bool) -> Result<Self> {
+    pub fn new(mode: Mode) -> Result<Self> {
         let ram = GuestRam::from_ranges(&[(GuestAddress(0), 64 << 20)])?;
-        let unit = Vtd::new(like_qemu(scalable), ram.clone())?;
+        let unit = Vtd::new(like_qemu(mode), ram.clone())?;
         let source = SourceId(0x10);
         let port = DmaPort::new(source, Arc::new(unit.clone()), ram.clone());
         let mut edu = Edu::new("edu", port);

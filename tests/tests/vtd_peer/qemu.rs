@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use crate::scenario::Target;
+use crate::scenario::{Mode, Target};
 
 const UNIT: u64 = 0xfed9_0000;
 const BAR: u64 = 0xe000_0000;
@@ -26,8 +26,12 @@ pub struct Qemu {
 }
 
 impl Qemu {
-    pub fn start(scalable: bool) -> Result<Self> {
-        let mode = if scalable { "on" } else { "off" };
+    pub fn start(mode: Mode) -> Result<Self> {
+        let options = match mode {
+            Mode::Legacy => "x-scalable-mode=off",
+            Mode::Second => "x-scalable-mode=on",
+            Mode::First => "x-scalable-mode=on,x-flts=on",
+        };
         // At the reset vector, 16 bytes before the end: hlt, and back to it.
         let mut image = vec![0xf4u8; 64 << 10];
         let vector = image.len() - 16;
@@ -62,9 +66,7 @@ impl Qemu {
             .arg("-bios")
             .arg(firmware.path())
             .arg("-device")
-            .arg(format!(
-                "intel-iommu,intremap=off,aw-bits=48,x-scalable-mode={mode}"
-            ))
+            .arg(format!("intel-iommu,intremap=off,aw-bits=48,{options}"))
             .args(["-device", "edu,addr=02.0,dma_mask=0xffffffffffffffff"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -1,10 +1,11 @@
-//! Scenarios as data. One step a line:
+//! Scenarios as data: `scenario MODE NAME`, where MODE is `legacy`, `scalable` (second stage) or `first` (scalable, first stage); then
+//! one step a line:
 //!
 //! | step | meaning |
 //! |---|---|
 //! | `block NAME` ... `end`, `use NAME` | steps to be repeated |
 //! | `put ADDRESS VALUE...` | quadwords into guest memory |
-//! | `start legacy`, `start scalable` | RTADDR, SRTP, the queue, TE |
+//! | `start MODE` | RTADDR, SRTP, the queue, TE |
 //! | `inv LOW [HIGH]` | a descriptor and a wait with status; *observes* whether the status came |
 //! | `raw LOW [HIGH]` | a descriptor only |
 //! | `write BUS GPA` | the device writes 8 bytes; *observes* whether they arrived at GPA |
@@ -28,6 +29,25 @@ const SLOTS: u64 = 64;
 
 fn pattern(slot: u64) -> u64 {
     0x1122_3344_0000_0000 + slot
+}
+
+/// What the unit is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    Legacy,
+    Second,
+    First,
+}
+
+impl Mode {
+    fn parse(name: &str) -> Result<Self> {
+        Ok(match name {
+            "legacy" => Mode::Legacy,
+            "scalable" => Mode::Second,
+            "first" => Mode::First,
+            _ => bail!("no mode {name}"),
+        })
+    }
 }
 
 /// A unit and a device behind it.
@@ -62,7 +82,7 @@ pub struct Difference {
 
 pub struct Scenario {
     pub name: String,
-    pub scalable: bool,
+    pub mode: Mode,
     steps: Vec<(usize, Step)>,
     pub differences: Vec<Difference>,
 }
@@ -95,7 +115,7 @@ fn step(words: &[&str]) -> Result<Step> {
                 .map(|w| number(w))
                 .collect::<Result<_>>()?,
         ),
-        "start" => Step::Start(words.get(1) == Some(&"scalable")),
+        "start" => Step::Start(words.get(1) != Some(&"legacy")),
         "inv" => Step::Invalidate(n(1)?, or_zero(2)?),
         "raw" => Step::Raw(n(1)?, or_zero(2)?),
         "write" => Step::Write(n(1)?, n(2)?),
@@ -127,7 +147,7 @@ pub fn parse(text: &str) -> Result<Vec<Scenario>> {
             ["end"] => in_block = false,
             ["scenario", mode, name] => scenarios.push(Scenario {
                 name: name.to_owned(),
-                scalable: mode == "scalable",
+                mode: Mode::parse(mode).with_context(at)?,
                 steps: Vec::new(),
                 differences: Vec::new(),
             }),
@@ -192,7 +212,7 @@ impl Scenario {
     pub fn run(&self, target: &mut dyn Target) -> Result<Vec<(usize, String)>> {
         let mut run = Run {
             target,
-            scalable: self.scalable,
+            scalable: self.mode != Mode::Legacy,
             tail: 0,
             sent: 0,
         };
