@@ -205,9 +205,7 @@ impl State {
     #[must_use]
     pub fn record(&mut self, record: Record) -> Option<Msi> {
         let count = self.records.len();
-        let Some(slot) = self.records.get_mut(self.next_record) else {
-            return None;
-        };
+        let slot = self.records.get_mut(self.next_record)?;
         if self.fsts & fsts::PFO != 0 || slot.is_set() {
             self.lost_faults = self.lost_faults.saturating_add(1);
             return self.set_fault_status(fsts::PFO);

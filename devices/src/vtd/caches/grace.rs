@@ -10,9 +10,9 @@
 
 use super::sync::{AtomicU64, Ordering, SLOTS, clear};
 
-/// One cache line each, so that threads do not disturb each other.
+/// Two cache lines each (processors fetch pairs), so that threads do not disturb each other.
 #[derive(Debug, Default)]
-#[repr(align(64))]
+#[repr(align(128))]
 struct Slot(AtomicU64);
 
 /// Where a DMA is marked; give it back to [`Grace::leave`].

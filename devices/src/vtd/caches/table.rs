@@ -107,7 +107,7 @@ impl<const K: usize, const V: usize> Table<K, V> {
     }
 
     /// The value of a key.
-    #[inline]
+    #[inline(always)]
     pub fn get(&self, key: &[u64; K]) -> Option<[u64; V]> {
         self.set(key).iter().find_map(|line| {
             let before = line.sequence.load(Ordering::Acquire);

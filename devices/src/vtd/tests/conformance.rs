@@ -51,7 +51,7 @@ struct Case {
     name: String,
     mode: Mode,
     /// Changes the capabilities.
-    config: fn(&mut Config),
+    config: Change,
     setup: Box<dyn Fn(&Tables)>,
     request: Request,
     expect: Expect,
@@ -175,7 +175,7 @@ impl Suite {
     fn with(
         &mut self,
         mode: Mode,
-        config: fn(&mut Config),
+        config: Change,
         name: impl Into<String>,
         setup: impl Fn(&Tables) + 'static,
         request: Request,
@@ -361,8 +361,8 @@ fn root_entries() {
 
 #[test]
 fn root_table_modes() {
-    let none: fn(&mut Config) = |_| {};
-    let cases: [(u64, fn(&mut Config), Request, Reason); 9] = [
+    let none: Change = |_| {};
+    let cases: [(u64, Change, Request, Reason); 9] = [
         (2, none, read(PAGE.0), Reason::RootTableMode),
         (3, none, read(PAGE.0), Reason::AbortMode),
         (3, none, write(PAGE.0), Reason::AbortMode),
@@ -488,7 +488,7 @@ fn context_entries() {
         );
     }
     for bit in 16..24 {
-        let small: fn(&mut Config) = |c| c.domain_bits = 8;
+        let small: Change = |c| c.domain_bits = 8;
         s.with(
             Legacy,
             small,
@@ -530,7 +530,7 @@ fn context_entries() {
         read(PAGE.0),
         ContextInvalid,
     );
-    let no_dt: fn(&mut Config) = |c| {
+    let no_dt: Change = |c| {
         c.device_tlb = false;
         c.page_requests = false;
         c.page_request_drain = false;
@@ -793,7 +793,7 @@ fn second_stage_common(
             read(from),
             reserved,
         );
-        let no_dt: fn(&mut Config) = |c| {
+        let no_dt: Change = |c| {
             c.device_tlb = false;
             c.page_requests = false;
             c.page_request_drain = false;
@@ -915,7 +915,7 @@ fn second_stage_common(
         read(HUGE.0),
         reserved,
     );
-    let none: fn(&mut Config) = |c| {
+    let none: Change = |c| {
         c.second_stage_1g = false;
         c.second_stage_2m = false;
     };
@@ -1048,7 +1048,7 @@ fn scalable_context_entries() {
         read(PAGE.0),
         Expect::Hidden(ScalableContextReserved),
     );
-    let no_dt: fn(&mut Config) = |c| {
+    let no_dt: Change = |c| {
         c.device_tlb = false;
         c.page_requests = false;
         c.page_request_drain = false;
@@ -1061,7 +1061,7 @@ fn scalable_context_entries() {
         read(PAGE.0),
         ScalableContextReserved,
     );
-    let no_prs: fn(&mut Config) = |c| {
+    let no_prs: Change = |c| {
         c.page_requests = false;
         c.page_request_drain = false;
     };
@@ -1260,7 +1260,7 @@ fn pasid_entries() {
             PasidReserved,
         );
     }
-    let absent: [(&str, fn(&mut Config), u64, u64); 8] = [
+    let absent: [(&str, Change, u64, u64); 8] = [
         (
             "SSADE without ECAP.SSADS",
             |c| c.second_stage_ad = false,

@@ -14,6 +14,9 @@ use super::testing::DEVICE;
 use super::{Config, Operation};
 use crate::dma::SourceId;
 
+/// A change of the capabilities.
+type Change = fn(&mut Config);
+
 /// A configuration without caches, so that each request walks.
 fn uncached() -> Config {
     Config {

@@ -36,7 +36,7 @@ fn capabilities_follow_the_configuration() {
 
 #[test]
 fn contradictions_are_refused() {
-    let bad: [(&str, fn(&mut Config)); 26] = [
+    let bad: [(&str, Change); 26] = [
         ("host width", |c| c.host_address_width = 53),
         ("host width", |c| c.host_address_width = 0),
         ("guest width", |c| c.guest_address_width = 58),

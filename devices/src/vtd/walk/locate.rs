@@ -67,7 +67,7 @@ impl<M: TableMemory + ?Sized> Walker<'_, M> {
     ///
     /// # Errors
     /// RTA, LRT, LCT, SRT, SCT, SPD and SPT conditions.
-    #[inline]
+    #[inline(always)]
     pub fn locate<O: Observer>(&self, request: &Request, o: &mut O) -> Result<Target, Fault> {
         match self.mode()? {
             TableMode::Scalable => self.locate_scalable(request, o),
@@ -89,6 +89,7 @@ impl<M: TableMemory + ?Sized> Walker<'_, M> {
         Ok(words)
     }
 
+    #[inline(always)]
     fn locate_legacy<O: Observer>(&self, request: &Request, o: &mut O) -> Result<Target, Fault> {
         if request.pasid.is_some() {
             return Err(Fault::new(Reason::PasidInLegacyMode));
@@ -131,6 +132,7 @@ impl<M: TableMemory + ?Sized> Walker<'_, M> {
         })
     }
 
+    #[inline(never)]
     fn fetch_context<O: Observer>(
         &self,
         source: SourceId,
@@ -189,6 +191,7 @@ impl<M: TableMemory + ?Sized> Walker<'_, M> {
         Ok(())
     }
 
+    #[inline(always)]
     fn locate_scalable<O: Observer>(&self, request: &Request, o: &mut O) -> Result<Target, Fault> {
         let (context, context_at) = match self.caches.context.get(true, request.source) {
             Some([a, b]) => (ScalableContextEntry([a, b, 0, 0]), 0),
@@ -256,6 +259,7 @@ impl<M: TableMemory + ?Sized> Walker<'_, M> {
     ///
     /// # Errors
     /// SRT and SCT.1 to SCT.4.
+    #[inline(never)]
     pub fn fetch_scalable_context<O: Observer>(
         &self,
         source: SourceId,
@@ -315,6 +319,7 @@ impl<M: TableMemory + ?Sized> Walker<'_, M> {
         Ok(())
     }
 
+    #[inline(never)]
     fn fetch_pasid<O: Observer>(
         &self,
         source: SourceId,

@@ -134,6 +134,7 @@ impl Page {
         (request.operation.reads() && !self.second_read).then_some(read)
     }
 
+    #[inline]
     fn translation(&self, target: &Target) -> Translation {
         let privileged_write = match target.stages.first() {
             Some(f) => target.privileged && !f.write_protect,
@@ -157,6 +158,14 @@ impl Page {
     }
 }
 
+/// FPD of the tables that led to a target goes with each fault behind them.
+fn suppress(target: &Target, fault: Fault) -> Fault {
+    Fault {
+        suppressed: fault.suppressed || target.fault_processing_disabled,
+        ..fault
+    }
+}
+
 /// True if an address is in the interrupt range. VT-d 4.1 §3.14.
 #[inline]
 pub const fn is_interrupt_address(address: u64) -> bool {
@@ -168,51 +177,63 @@ impl<M: TableMemory + ?Sized> Walker<'_, M> {
     ///
     /// # Errors
     /// The fault that the specification asks for. VT-d 4.1 §7.1.3.
-    #[inline]
+    #[inline(always)]
     pub fn translate<O: Observer>(
         &self,
         request: &Request,
         observer: &mut O,
     ) -> Result<Translation, Fault> {
         let target = self.locate(request, observer)?;
-        let suppress = |fault: Fault| Fault {
-            suppressed: fault.suppressed || target.fault_processing_disabled,
-            ..fault
-        };
+        let generation = self.caches.iotlb.generation();
+        // A hit is decided here, inline; all else is a call.
+        if request.address_type != AddressType::Translated
+            && (request.pasid.is_some() || !is_interrupt_address(request.address))
+            && let Some(hit) = self
+                .caches
+                .iotlb
+                .get(&PageKey::new(&target), request.address)
+            && let Some(answer) = self.decide_cached(hit, &target, request)
+        {
+            return answer.map_err(|fault| suppress(&target, fault));
+        }
+        self.translate_slowly(&target, request, generation, observer)
+            .map_err(|fault| suppress(&target, fault))
+    }
+
+    /// Translates what the IOTLB has no answer for.
+    #[inline(never)]
+    fn translate_slowly<O: Observer>(
+        &self,
+        target: &Target,
+        request: &Request,
+        generation: u64,
+        observer: &mut O,
+    ) -> Result<Translation, Fault> {
         if request.address_type == AddressType::Translated {
-            return self
-                .check_host_width(&target, request)
-                .map(|()| Page::identity(request.address, 64).translation(&target))
-                .map_err(suppress);
+            self.check_host_width(target, request)?;
+            return Ok(Page::identity(request.address, 64).translation(target));
         }
         // Without PASID, the interrupt range is not for translation.
         if request.pasid.is_none() && is_interrupt_address(request.address) {
-            return Err(suppress(Fault::new(Reason::InterruptRangeRequest)));
+            return Err(Fault::new(Reason::InterruptRangeRequest));
         }
-        let key = PageKey::new(&target);
-        let generation = self.caches.iotlb.generation();
-        if let Some(hit) = self.caches.iotlb.get(&key, request.address) {
-            if let Some(answer) = self.from_cache(hit, &target, request) {
-                return answer.map_err(suppress);
-            }
+        let page = self.walk(target, request, observer)?;
+        if let Some(reason) = page.denies(target, request, self.config.zero_length_read) {
+            return Err(Fault::new(reason));
         }
-        let page = self.walk(&target, request, observer).map_err(suppress)?;
-        if let Some(reason) = page.denies(&target, request, self.config.zero_length_read) {
-            return Err(suppress(Fault::new(reason)));
-        }
-        self.check_output(&page, target.scalable)
-            .map_err(suppress)?;
+        self.check_output(&page, target.scalable)?;
         if !matches!(target.stages, Stages::PassThrough) {
+            let key = PageKey::new(target);
             self.caches
                 .iotlb
                 .fill(&key, request.address, &page, generation);
         }
-        Ok(page.translation(&target))
+        Ok(page.translation(target))
     }
 
     /// What a cached page says; None if a walk has to decide.
-    #[inline]
-    fn from_cache(
+    #[inline(always)]
+    fn decide_cached(
         &self,
         hit: Result<Page, Absent>,
         target: &Target,
