@@ -2,6 +2,7 @@
 
 mod conformance;
 mod embedding;
+mod fetch;
 mod interrupts;
 mod peers;
 mod queue;
