@@ -134,7 +134,7 @@ pub struct Actions {
     pub device_tlb: Vec<DeviceTlbInvalidation>,
     /// Answers to page requests.
     pub responses: Vec<PageGroupResponse>,
-    /// Something waits for DMA in flight to end: call [`Vtd::run`] again.
+    /// Something waits for DMA in flight to end, or the queue has more than one call handles: call [`Vtd::run`] again.
     pub run_again: bool,
 }
 
@@ -191,6 +191,8 @@ struct Guarded {
     fetching: bool,
     /// Epoch that the descriptor at the head waits for.
     draining: Option<u64>,
+    /// The last call stopped before the tail, for it had done its share.
+    more: bool,
     /// Somebody is writing page requests.
     writing: bool,
 }
@@ -271,6 +273,7 @@ impl<M: TableMemory> Vtd<M> {
             late: Vec::new(),
             fetching: false,
             draining: None,
+            more: false,
             writing: false,
         };
         Ok(Vtd {
@@ -364,7 +367,7 @@ impl<M: TableMemory> Vtd<M> {
     pub fn take_actions(&self) -> Actions {
         let mut g = self.lock();
         let mut actions = std::mem::take(&mut g.actions);
-        actions.run_again = g.draining.is_some() || !g.late.is_empty();
+        actions.run_again = g.draining.is_some() || !g.late.is_empty() || g.more;
         actions
     }
 

@@ -212,6 +212,7 @@ impl<M: TableMemory> Vtd<M> {
                 if n == 0 {
                     bound = g.state.queue_size() / 8;
                 }
+                g.more = n >= bound && g.state.iqh != g.state.iqt;
                 let step = if n < bound {
                     self.next_step(&mut g)
                 } else {
@@ -222,14 +223,11 @@ impl<M: TableMemory> Vtd<M> {
                 }
                 step
             };
-            let going = match step {
+            // Whether it stopped there is seen under the lock again, so that whoever makes it go on meanwhile is not missed.
+            match step {
                 Step::Stop => return,
                 Step::Fetch { at, wide } => self.fetch(at, wide, false),
                 Step::Resume { at, wide } => self.fetch(at, wide, true),
-            };
-            if !going {
-                self.lock().fetching = false;
-                return;
             }
         }
     }
@@ -278,8 +276,8 @@ impl<M: TableMemory> Vtd<M> {
         Ok(())
     }
 
-    /// Fetches and carries out one descriptor; false if the queue stopped at it.
-    fn fetch(&self, at: u64, wide: bool, resumed: bool) -> bool {
+    /// Fetches and carries out one descriptor. The head passes it unless the queue stops at it.
+    fn fetch(&self, at: u64, wide: bool, resumed: bool) {
         let mut words = [0; 4];
         let count = if wide { 4 } else { 2 };
         for (i, word) in words.iter_mut().take(count).enumerate() {
@@ -298,20 +296,18 @@ impl<M: TableMemory> Vtd<M> {
         {
             // The head stays here until the DMA in flight has ended.
             self.lock().draining = Some(target);
-            return false;
+            return;
         }
         self.carry_out(descriptor);
         let mut g = self.lock();
         let s = &mut g.state;
         s.iqh = (s.iqh + if wide { 32 } else { 16 }) & (s.queue_size() - 1);
-        true
     }
 
-    fn stop_queue(&self, error: QueueError) -> bool {
+    fn stop_queue(&self, error: QueueError) {
         let mut g = self.lock();
         let message = g.state.queue_error(error);
         g.send(message);
-        false
     }
 
     fn carry_out(&self, descriptor: Descriptor) {

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use serde::{Deserialize, Serialize};
 
-use super::caches::CacheContents;
+use super::caches::{CacheContents, Caches};
 use super::memory::TableMemory;
 use super::state::State;
 use super::{Config, ConfigError, Counters, Vtd};
@@ -105,6 +105,19 @@ impl<M: TableMemory> Vtd<M> {
         {
             return Err(RestoreError::Contents("list of fault records"));
         }
+        // What registers and tables cannot hold must not come in here either.
+        let pointers = [
+            *rtaddr,
+            *irta,
+            state.rtaddr,
+            state.irta,
+            state.iqa,
+            state.pqa,
+        ];
+        let offsets = [state.iqh, state.iqt, state.pqh, state.pqt];
+        if pointers.iter().any(|p| p >> 52 != 0) || offsets.iter().any(|o| o >> 19 != 0) {
+            return Err(RestoreError::Contents("register contents"));
+        }
         let cached = caches.len();
         let c = &config.caches;
         if cached > c.iotlb + c.context + c.pasid + c.paging_structure + c.interrupt {
@@ -118,6 +131,9 @@ impl<M: TableMemory> Vtd<M> {
             let mut g = unit.lock();
             g.state = state.clone();
             g.counters = *counters;
+        }
+        if !caches.are_valid(&unit.walker(&Caches::off())) {
+            return Err(RestoreError::Contents("cache contents"));
         }
         unit.protect();
         unit.inner.caches.restore(caches);

@@ -16,8 +16,10 @@ pub use self::iotlb::{Absent, Iotlb, PageKey};
 use self::sync::{AtomicU64, Ordering};
 use self::table::{Entry, Table};
 use super::config::CacheConfig;
+use super::memory::TableMemory;
 use super::spec::paging::{ADDRESS, shift};
 use super::spec::{context::ContextEntry, mask};
+use super::walk::Walker;
 use crate::dma::SourceId;
 
 const VALID: u64 = 1 << 63;
@@ -64,6 +66,16 @@ impl CacheContents {
             self.paging.len(),
             self.interrupt.len(),
         ]
+    }
+
+    /// True if the unit could have cached the context and PASID entries: walks rely on that.
+    pub(super) fn are_valid<M: TableMemory>(&self, walker: &Walker<'_, M>) -> bool {
+        self.context.iter().all(|([key], words)| {
+            walker.may_cache_context(key & ContextCache::SCALABLE != 0, *words)
+        }) && self
+            .pasid
+            .iter()
+            .all(|(_, words)| walker.may_cache_pasid(*words))
     }
 
     /// Entries of all caches together.

@@ -109,6 +109,15 @@ fn impossible_snapshots_are_refused() {
         restore(&|v| v["state"]["next_record"] = 4.into()),
         Some(RestoreError::Contents(_))
     ));
+    for (field, value) in [("iqh", 1u64 << 19), ("pqt", u64::MAX), ("iqa", 1 << 63)] {
+        let error = restore(&|v| v["state"][field] = value.into());
+        assert!(matches!(error, Some(RestoreError::Contents(_))), "{field}");
+    }
+    assert!(restore(&|v| v["rtaddr"] = u64::MAX.into()).is_some());
+    for (cache, at) in [("context", 0), ("context", 1), ("pasid", 0), ("pasid", 2)] {
+        let error = restore(&|v| v["caches"][cache][0][1][at] = u64::MAX.into());
+        assert!(matches!(error, Some(RestoreError::Contents(_))), "{cache}");
+    }
     assert!(matches!(
         restore(&|v| v["config"]["caches"]["iotlb"] = (1usize << 40).into()),
         Some(RestoreError::Config(_))

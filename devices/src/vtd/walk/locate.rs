@@ -385,6 +385,27 @@ impl<M: TableMemory + ?Sized> Walker<'_, M> {
         }
     }
 
+    /// True if a context entry may be in the cache.
+    pub(in crate::vtd) fn may_cache_context(&self, scalable: bool, words: [u64; 2]) -> bool {
+        if words[0] & 1 == 0 {
+            return self.config.caching_mode;
+        }
+        if scalable {
+            let entry = ScalableContextEntry([words[0], words[1], 0, 0]);
+            self.check_scalable_context(entry).is_ok()
+        } else {
+            self.check_context(ContextEntry(words)).is_ok()
+        }
+    }
+
+    /// True if a PASID entry may be in the cache.
+    pub(in crate::vtd) fn may_cache_pasid(&self, words: [u64; 3]) -> bool {
+        match words[0] & 1 {
+            0 => self.config.caching_mode,
+            _ => self.check_pasid(PasidEntry(words), &[]).is_ok(),
+        }
+    }
+
     fn pasid_reserved(&self, entry: &PasidEntry) -> bool {
         let c = self.config;
         let haw = above(c.host_address_width);
