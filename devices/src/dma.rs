@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use serde::{Deserialize, Serialize};
 use vm_memory::{Bytes, GuestAddress};
 
 use crate::memory::GuestRam;
@@ -20,7 +21,7 @@ pub struct Gpa(pub u64);
 pub struct Iova(pub u64);
 
 /// A requester id: bus (15:8), device (7:3), function (2:0).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct SourceId(pub u16);
 
 /// A process address space id, 20 bits.
@@ -132,6 +133,28 @@ pub trait Translator: Send + Sync + fmt::Debug {
 
     /// Told after `piece` of a translated request has been accessed, or the access failed. For counters; does nothing by default.
     fn completed(&self, _request: &DmaRequest, _piece: &Piece) {}
+
+    /// Told before a DMA is translated. What was translated from then on may be accessed until [`Translator::leave`] is told the number
+    /// returned here: an invalidation completes only after that. Does nothing by default.
+    fn enter(&self) -> usize {
+        0
+    }
+
+    /// Told after the last access of a DMA.
+    fn leave(&self, _token: usize) {}
+}
+
+/// A DMA under way: from before its translation to after its last access.
+#[derive(Debug)]
+pub struct InFlight<'a> {
+    translator: &'a dyn Translator,
+    token: usize,
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.translator.leave(self.token);
+    }
 }
 
 /// No IOMMU: bus addresses are guest physical addresses.
@@ -193,6 +216,15 @@ impl DmaPort {
         &self.counters
     }
 
+    /// Says that a DMA is under way, until the result is dropped. [`DmaPort::read`] and [`DmaPort::write`] do so themselves; hold it
+    /// around [`DmaPort::translate`] and the access to what it answers.
+    pub fn in_flight(&self) -> InFlight<'_> {
+        InFlight {
+            translator: &*self.translator,
+            token: self.translator.enter(),
+        }
+    }
+
     /// Translates a prefix of `len` bytes at `iova`.
     ///
     /// # Errors
@@ -219,6 +251,7 @@ impl DmaPort {
     /// # Errors
     /// The fault at the first byte that could not be read; the bytes before it are in `buf`.
     pub fn read(&self, iova: Iova, buf: &mut [u8]) -> Result<(), DmaFault> {
+        let _in_flight = self.in_flight();
         let mut done = 0;
         while done < buf.len() {
             let (request, piece) = self.piece(iova, done, buf.len(), Access::Read)?;
@@ -240,6 +273,7 @@ impl DmaPort {
     /// # Errors
     /// The fault at the first byte that could not be written; the bytes before it are written.
     pub fn write(&self, iova: Iova, buf: &[u8]) -> Result<(), DmaFault> {
+        let _in_flight = self.in_flight();
         let mut done = 0;
         while done < buf.len() {
             let (request, piece) = self.piece(iova, done, buf.len(), Access::Write)?;

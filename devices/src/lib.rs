@@ -14,3 +14,4 @@ pub mod nvme;
 pub mod pci;
 pub mod spapr;
 pub mod virtio;
+pub mod vtd;

@@ -6,13 +6,14 @@ use vm_memory::bitmap::MS;
 use vm_memory::guest_memory::{Error, GuestMemoryBackendSliceIterator, GuestMemorySliceIterator};
 use vm_memory::{GuestAddress, GuestMemory, GuestMemoryBackend, Permissions, VolatileSlice};
 
-use crate::dma::{Access, DmaPort, Iova};
+use crate::dma::{Access, DmaPort, InFlight, Iova};
 use crate::memory::{GuestRam, WriteWatch};
 
 /// [`GuestMemory`] whose addresses are a [`DmaPort`]'s bus addresses.
 ///
 /// Nothing is cached: each access asks the port's translator, one piece at a time. Writes mark the RAM's own
-/// [`WriteWatch`], by guest physical address.
+/// [`WriteWatch`], by guest physical address. An invalidation waits for an access that goes through [`vm_memory::Bytes`]; who keeps
+/// slices longer than the iterator that gave them holds [`DmaPort::in_flight`] as well.
 #[derive(Clone, Debug)]
 pub struct IovaMemory {
     port: DmaPort,
@@ -62,6 +63,8 @@ struct Slices<'a> {
     next: u64,
     left: u64,
     access: Permissions,
+    /// Held as long as the slices are being handed out.
+    _in_flight: InFlight<'a>,
     piece: Option<GuestMemoryBackendSliceIterator<'a, GuestRam>>,
 }
 
@@ -72,6 +75,7 @@ impl<'a> Slices<'a> {
             next: addr.0,
             left: count as u64,
             access,
+            _in_flight: port.in_flight(),
             piece: None,
         }
     }

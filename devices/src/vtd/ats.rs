@@ -1,0 +1,174 @@
+//! Translation requests of devices with a device TLB, and their completions. VT-d 4.1 §4.1; PCI Express ATS.
+
+use std::sync::atomic::Ordering;
+
+use super::memory::TableMemory;
+use super::request::{AddressType, Request};
+use super::spec::fault::Reason;
+use super::spec::mask;
+use super::spec::registers::global;
+use super::{Fault, Vtd};
+
+/// A successful translation completion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Completion {
+    /// First address of the translated range.
+    pub address: u64,
+    /// Log2 of the bytes of the range: 12 to 63. S, and the address bits below it, say this on the bus.
+    pub bits: u32,
+    /// R: reads are allowed.
+    pub read: bool,
+    /// W: writes are allowed.
+    pub write: bool,
+    /// Exe: instruction fetches are allowed.
+    pub execute: bool,
+    /// Priv: the permissions are those of privileged mode.
+    pub privileged: bool,
+    /// Global: the translation holds for each PASID.
+    pub global: bool,
+    /// N: accesses need not be snooped (never, unless the tables leave it to the device).
+    pub no_snoop: bool,
+}
+
+impl Completion {
+    /// "There is no such page": all permissions are clear.
+    const NONE: Completion = Completion {
+        address: 0,
+        bits: 12,
+        read: false,
+        write: false,
+        execute: false,
+        privileged: false,
+        global: false,
+        no_snoop: false,
+    };
+
+    /// The data of the completion. PCI Express ATS §10.2.3.
+    pub const fn encode(&self) -> u64 {
+        let (s, size) = if self.bits > 12 {
+            // Zero is the topmost of the size bits, ones are below it.
+            (1 << 11, mask(self.bits - 1, 12) & !(1 << (self.bits - 1)))
+        } else {
+            (0, 0)
+        };
+        self.address & !mask(self.bits - 1, 0)
+            | size
+            | s
+            | (self.no_snoop as u64) << 10
+            | (self.global as u64) << 5
+            | (self.privileged as u64) << 4
+            | (self.execute as u64) << 3
+            | (self.write as u64) << 1
+            | self.read as u64
+    }
+}
+
+/// Why a translation request got no translation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// UR: the device shall stop sending translation requests.
+    UnsupportedRequest,
+    /// CA: the tables are broken.
+    CompleterAbort,
+}
+
+impl<M: TableMemory> Vtd<M> {
+    /// Answers a translation request. A page that is not there, or not permitted, is a completion without permissions and no fault.
+    ///
+    /// `request.operation` is a write unless the device set NW (no write): then dirty bits are not set.
+    ///
+    /// # Errors
+    /// The completion status; the fault behind it is recorded.
+    pub fn translation_request(&self, request: &Request) -> Result<Completion, Failure> {
+        let request = Request {
+            address_type: AddressType::TranslationRequest,
+            ..*request
+        };
+        if self.inner.live.status.load(Ordering::Acquire) & global::TE == 0 {
+            return Err(Failure::UnsupportedRequest);
+        }
+        let walker = self.walker(&self.inner.caches);
+        let mut result = walker.translate(&request, &mut ());
+        // A device that asked to write takes what it can get: the page may be readable.
+        if result.as_ref().is_err_and(|f| lacks_permission(f.reason)) {
+            let read = Request {
+                operation: super::Operation::Read,
+                ..request
+            };
+            result = walker
+                .translate(&read, &mut ())
+                .map(|t| super::Translation { write: false, ..t });
+        }
+        match result {
+            Ok(t) => {
+                let bits = t
+                    .page_shift
+                    .min(self.inner.config.host_address_width)
+                    .min(63);
+                Ok(Completion {
+                    address: t.address & !mask(bits - 1, 0),
+                    bits,
+                    read: t.read,
+                    // Without the dirty bit set, a device may not write.
+                    write: t.write && request.operation.writes(),
+                    execute: t.execute && request.execute,
+                    privileged: request.privileged,
+                    global: t.global,
+                    no_snoop: false,
+                })
+            }
+            Err(fault) if lacks_permission(fault.reason) => Ok(Completion::NONE),
+            Err(fault) => {
+                self.fault(&request, &fault);
+                Err(status(&fault))
+            }
+        }
+    }
+}
+
+/// Conditions that a device resolves by a page request. VT-d 4.1 §7.1.3 ("recoverable").
+const fn lacks_permission(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::Write
+            | Reason::Read
+            | Reason::SecondStageNotPresent
+            | Reason::FirstStageNotPresent
+            | Reason::FirstStageRootRead
+            | Reason::FirstStageRead
+            | Reason::FirstStageWrite
+            | Reason::Privilege
+            | Reason::Execute
+            | Reason::ScalableWrite
+            | Reason::ScalableRead
+            | Reason::AddressBeyondWidth
+            | Reason::SecondStageWidth
+            | Reason::NotCanonical
+    )
+}
+
+fn status(fault: &Fault) -> Failure {
+    match fault.reason {
+        Reason::SecondStageAccess
+        | Reason::SecondStageReserved
+        | Reason::FirstStageAccess
+        | Reason::FirstStageReserved
+        | Reason::FirstStageRootAccess
+        | Reason::FirstStageEntryWidth
+        | Reason::ScalableSecondStageAccess
+        | Reason::ScalableSecondStageReserved
+        | Reason::SecondStageRootAccess
+        | Reason::SecondStageNoSnoop
+        | Reason::SecondStageUpdate
+        | Reason::FirstStageNoSnoop
+        | Reason::FirstStageUpdate
+        | Reason::ContextInvalid
+        | Reason::RootAccess
+        | Reason::ContextAccess
+        | Reason::ScalableRootAccess
+        | Reason::ScalableContextAccess
+        | Reason::PasidDirectoryAccess
+        | Reason::PasidAccess => Failure::CompleterAbort,
+        _ => Failure::UnsupportedRequest,
+    }
+}

@@ -1,0 +1,605 @@
+//! Intel VT-d: a DMA and interrupt remapping unit, as a library. It knows no CPU and no machine.
+//!
+//! ```text
+//! driver:  read, write (registers) --> state --> GCMD, invalidation queue --> caches
+//! device:  translate (requester, PASID, address) --> caches --> walk over guest memory --> page or fault --> fault records
+//! device:  remap_interrupt, page_request, translation requests (ats)
+//! ```
+//!
+//! [`Vtd`] is the unit. [`spec`] has layouts only, [`walk`] pure functions, [`state`] what the registers hold, [`caches`] what is
+//! remembered between requests. What the unit wants done by its surroundings (a message, a device-TLB invalidation) it returns as
+//! [`Actions`].
+//!
+//! **Threads.** Translation takes no lock unless it records a fault. The register lock is never held while guest memory is accessed or
+//! something else is called. A DMA that shall be drained by invalidations runs between [`Vtd::enter`] and the drop of its guard; the
+//! ports of [`crate::dma`] do that.
+//!
+//! **Bounds.** A walk reads at most 5 levels (nested: 5 times 5, and once again for each changed entry, 64 times); one call of the
+//! queue handles at most two queues' worth of descriptors; what is pending (device-TLB invalidations, waits, page requests) is capped.
+
+pub mod ats;
+pub mod caches;
+mod commands;
+pub mod config;
+pub mod embed;
+pub mod explain;
+pub mod interrupt;
+pub mod memory;
+mod page_request;
+mod queue;
+#[cfg(any(test, feature = "testing"))]
+pub mod reference;
+mod registers;
+pub mod request;
+pub mod snapshot;
+pub mod spec;
+pub mod state;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+#[cfg(test)]
+mod tests;
+pub mod walk;
+
+use std::cell::Cell;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use serde::{Deserialize, Serialize};
+
+pub use self::config::{CacheConfig, Capabilities, Config, ConfigError};
+pub use self::page_request::{PageRequest, PageRequestOutcome};
+pub use self::request::{AddressType, Fault, Operation, Request, Structure, Translation};
+
+use self::caches::Caches;
+use self::caches::grace::{Grace, Ticket};
+use self::memory::TableMemory;
+use self::registers::Todo;
+use self::spec::fault::{Reason, Record};
+use self::spec::page_request::ResponseCode;
+use self::spec::registers::{EPM, ICC, IVT, PMEN_PRS, global};
+use self::state::State;
+use self::walk::Walker;
+use crate::dma::{DmaFault, DmaRequest, FaultReason, Gpa, Piece, Translator};
+use crate::effects::Msi;
+use crate::memory::GuestRam;
+
+/// Messages that wait to be taken, at most; more are dropped, as is one equal to the last.
+const MAX_MESSAGES: usize = 1024;
+/// Times that an invalidation looks for the end of its grace period before it leaves the rest to [`Vtd::run`].
+const SPINS: usize = 2000;
+
+/// A request to a protected memory region, which no fault record tells of. VT-d 4.1 §11.4.8.1.
+pub const PROTECTED: FaultReason = FaultReason {
+    code: 0,
+    name: "protected memory region",
+};
+
+/// Why a request was not carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blocked {
+    /// A fault of the remapping tables.
+    Fault(Fault),
+    /// A protected memory region.
+    Protected,
+}
+
+impl From<Blocked> for FaultReason {
+    fn from(b: Blocked) -> FaultReason {
+        match b {
+            Blocked::Fault(f) => f.reason.into(),
+            Blocked::Protected => PROTECTED,
+        }
+    }
+}
+
+/// A device-TLB invalidation for the owner to carry to its device. VT-d 4.1 §6.5.2.5, §6.5.2.6.
+///
+/// The owner answers by [`Vtd::device_tlb_done`] or [`Vtd::device_tlb_timed_out`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeviceTlbInvalidation {
+    /// To be given back with the answer.
+    pub tag: u64,
+    /// Whose device TLB.
+    pub source: u16,
+    /// The PASID concerned; None for requests without.
+    pub pasid: Option<u32>,
+    /// Every PASID.
+    pub global: bool,
+    /// First address.
+    pub address: u64,
+    /// Log2 of the bytes: 12 to 64.
+    pub bits: u32,
+}
+
+/// The answer to a page request group, for the owner to carry to its device. VT-d 4.1 §7.6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageGroupResponse {
+    /// Who asked.
+    pub source: u16,
+    /// The PASID of the group, if it has one.
+    pub pasid: Option<u32>,
+    /// Page request group index.
+    pub group: u16,
+    /// The answer.
+    pub code: ResponseCode,
+}
+
+/// What the unit asks of its owner.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Actions {
+    /// The unit's own interrupts, oldest first. They are not remapped. VT-d 4.1 §5.1.6.
+    pub messages: Vec<Msi>,
+    /// Device-TLB invalidations.
+    pub device_tlb: Vec<DeviceTlbInvalidation>,
+    /// Answers to page requests.
+    pub responses: Vec<PageGroupResponse>,
+    /// Something waits for DMA in flight to end, or the queue has more than one call handles: call [`Vtd::run`] again.
+    pub run_again: bool,
+}
+
+impl Actions {
+    /// True if nothing is asked.
+    pub fn is_empty(&self) -> bool {
+        *self == Actions::default()
+    }
+}
+
+/// What happened so far, for reports.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counters {
+    /// Requests that were blocked.
+    pub faults: u64,
+    /// Faults not recorded because of FPD.
+    pub suppressed_faults: u64,
+    /// Faults not recorded because no register was free.
+    pub lost_faults: u64,
+    /// Faults from a cached entry that is present by now: with CAP.CM, software did not flush after it made it so.
+    pub caching_mode_violations: u64,
+}
+
+/// The values that requests look at, as GCMD put them in force.
+#[derive(Debug, Default)]
+struct Live {
+    /// TE, IRE, CFI of GSTS.
+    status: AtomicU32,
+    rtaddr: AtomicU64,
+    irta: AtomicU64,
+    /// EPM, then base and limit of the low and the high region.
+    protect: AtomicBool,
+    regions: [[AtomicU64; 2]; 2],
+}
+
+/// A change that takes effect once the DMA in flight has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Late {
+    Gsts(u32),
+    ContextCommand,
+    IotlbCommand,
+    ProtectedMemory,
+}
+
+/// What the register lock protects.
+#[derive(Debug)]
+struct Guarded {
+    state: State,
+    actions: Actions,
+    counters: Counters,
+    /// With the epoch that must have passed.
+    late: Vec<(u64, Late)>,
+    /// Somebody is fetching descriptors.
+    fetching: bool,
+    /// Epoch that the descriptor at the head waits for.
+    draining: Option<u64>,
+    /// The last call stopped before the tail, for it had done its share.
+    more: bool,
+    /// Somebody is writing page requests.
+    writing: bool,
+}
+
+type Waker = Arc<dyn Fn() + Send + Sync>;
+
+struct Inner<M> {
+    config: Config,
+    capabilities: Capabilities,
+    memory: M,
+    caches: Caches,
+    grace: Grace,
+    live: Live,
+    guarded: Mutex<Guarded>,
+    /// Something waits for DMA in flight.
+    waiting: AtomicBool,
+    waker: Mutex<Option<Waker>>,
+}
+
+/// A remapping unit over memory `M`. Cheap to clone; clones are the same unit.
+pub struct Vtd<M = GuestRam> {
+    inner: Arc<Inner<M>>,
+}
+
+impl<M> Clone for Vtd<M> {
+    fn clone(&self) -> Self {
+        Vtd {
+            inner: self.inner.clone(),
+        }
+    }
+}
+
+impl<M> fmt::Debug for Vtd<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Vtd")
+            .field("status", &self.inner.live.status)
+            .field("rtaddr", &self.inner.live.rtaddr)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A DMA in flight: invalidations wait for its end. VT-d 4.1 §6.5.3.
+#[derive(Debug)]
+pub struct Guard<'a, M: TableMemory> {
+    unit: &'a Vtd<M>,
+    ticket: Ticket,
+}
+
+impl<M: TableMemory> Drop for Guard<'_, M> {
+    fn drop(&mut self) {
+        self.unit.leave(self.ticket);
+    }
+}
+
+/// A small number for each thread.
+fn thread_hint() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local!(static HINT: Cell<usize> = const { Cell::new(usize::MAX) });
+    HINT.with(|hint| {
+        if hint.get() == usize::MAX {
+            hint.set(NEXT.fetch_add(1, Ordering::Relaxed));
+        }
+        hint.get()
+    })
+}
+
+impl<M: TableMemory> Vtd<M> {
+    /// A unit after reset, with its tables in `memory`.
+    ///
+    /// # Errors
+    /// The configuration contradicts itself.
+    pub fn new(config: Config, memory: M) -> Result<Self, ConfigError> {
+        let capabilities = config.capabilities()?;
+        let guarded = Guarded {
+            state: State::new(&config),
+            actions: Actions::default(),
+            counters: Counters::default(),
+            late: Vec::new(),
+            fetching: false,
+            draining: None,
+            more: false,
+            writing: false,
+        };
+        Ok(Vtd {
+            inner: Arc::new(Inner {
+                caches: Caches::new(&config.caches),
+                capabilities,
+                config,
+                memory,
+                grace: Grace::default(),
+                live: Live::default(),
+                guarded: Mutex::new(guarded),
+                waiting: AtomicBool::new(false),
+                waker: Mutex::new(None),
+            }),
+        })
+    }
+
+    /// What the unit can do.
+    pub fn config(&self) -> &Config {
+        &self.inner.config
+    }
+
+    /// CAP and ECAP.
+    pub fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities
+    }
+
+    /// The memory with its tables.
+    pub fn memory(&self) -> &M {
+        &self.inner.memory
+    }
+
+    /// Called, on the thread of the DMA, when one ended that something may have waited for; then call [`Vtd::run`].
+    pub fn set_waker(&self, waker: impl Fn() + Send + Sync + 'static) {
+        *self.inner.waker.lock().unwrap_or_else(|e| e.into_inner()) = Some(Arc::new(waker));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Guarded> {
+        self.inner.guarded.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// What happened so far.
+    pub fn counters(&self) -> Counters {
+        let g = self.lock();
+        Counters {
+            lost_faults: g.state.lost_faults,
+            ..g.counters
+        }
+    }
+
+    /// Reads a register: 1, 2, 4 or 8 bytes at an offset into the 4 KiB block. Reserved bytes are 0. VT-d 4.1 §11.2.
+    pub fn read(&self, offset: u64, size: u8) -> u64 {
+        self.settle();
+        let g = self.lock();
+        registers::read(
+            &g.state,
+            &self.inner.config,
+            &self.inner.capabilities,
+            offset,
+            size,
+        )
+    }
+
+    /// Writes a register: 4 or 8 bytes at an offset aligned to 4; other writes are ignored. VT-d 4.1 §11.2.
+    pub fn write(&self, offset: u64, size: u8, value: u64) -> Actions {
+        let todo = {
+            let mut g = self.lock();
+            registers::write(&mut g.state, &self.inner.config, offset, size, value)
+        };
+        for item in todo {
+            match item {
+                Todo::GlobalCommand(value) => self.global_command(value),
+                Todo::ContextCommand => self.context_command(),
+                Todo::IotlbCommand => self.iotlb_command(),
+                Todo::Queue => self.process_queue(),
+                Todo::ProtectedMemory => self.protect(),
+                Todo::Message(msi) => self.lock().send(Some(msi)),
+            }
+        }
+        self.take_actions()
+    }
+
+    /// Goes on with what waited for DMA in flight.
+    pub fn run(&self) -> Actions {
+        self.settle();
+        self.process_queue();
+        self.take_actions()
+    }
+
+    /// What requests and other threads left to be done.
+    pub fn take_actions(&self) -> Actions {
+        let mut g = self.lock();
+        let mut actions = std::mem::take(&mut g.actions);
+        actions.run_again = g.draining.is_some() || !g.late.is_empty() || g.more;
+        actions
+    }
+
+    /// Marks a DMA as in flight until the guard is dropped: invalidations wait for it.
+    #[inline]
+    pub fn enter(&self) -> Guard<'_, M> {
+        Guard {
+            unit: self,
+            ticket: self.inner.grace.enter(thread_hint()),
+        }
+    }
+
+    #[inline]
+    fn leave(&self, ticket: Ticket) {
+        self.inner.grace.leave(ticket);
+        if self.inner.waiting.load(Ordering::SeqCst) {
+            self.wake();
+        }
+    }
+
+    #[cold]
+    fn wake(&self) {
+        let waker = self
+            .inner
+            .waker
+            .lock()
+            .unwrap_or_else(|e| e.into_inner())
+            .clone();
+        if let Some(waker) = waker {
+            waker();
+        }
+    }
+
+    /// Begins a grace period, and looks for a while whether it passes.
+    fn begin_drain(&self) -> Result<(), u64> {
+        let target = self.inner.grace.advance();
+        for _ in 0..SPINS {
+            if self.inner.grace.passed(target) {
+                return Ok(());
+            }
+            std::hint::spin_loop();
+        }
+        self.inner.waiting.store(true, Ordering::SeqCst);
+        // The last DMA may have ended before it could see the flag.
+        if self.inner.grace.passed(target) {
+            Ok(())
+        } else {
+            Err(target)
+        }
+    }
+
+    /// Applies a change once the DMA in flight has ended.
+    fn after_drain(&self, late: Late) {
+        match self.begin_drain() {
+            Ok(()) => self.lock().apply(late),
+            Err(target) => {
+                let mut g = self.lock();
+                g.late
+                    .retain(|(_, l)| std::mem::discriminant(l) != std::mem::discriminant(&late));
+                g.late.push((target, late));
+            }
+        }
+    }
+
+    /// Applies what waited long enough.
+    fn settle(&self) {
+        if !self.inner.waiting.load(Ordering::SeqCst) {
+            return;
+        }
+        let mut g = self.lock();
+        let mut ready = Vec::new();
+        g.late.retain(|(target, late)| {
+            let passed = self.inner.grace.passed(*target);
+            if passed {
+                ready.push(*late);
+            }
+            !passed
+        });
+        for late in ready {
+            g.apply(late);
+        }
+        if g.late.is_empty() && g.draining.is_none() {
+            self.inner.waiting.store(false, Ordering::SeqCst);
+        }
+    }
+
+    /// True if a physical address is in an enabled protected region.
+    fn is_protected(&self, address: u64) -> bool {
+        self.inner.live.protect.load(Ordering::Relaxed)
+            && self.inner.live.regions.iter().any(|[base, last]| {
+                let (base, last) = (base.load(Ordering::Relaxed), last.load(Ordering::Relaxed));
+                (base..=last).contains(&address)
+            })
+    }
+
+    fn walker<'a>(&'a self, caches: &'a Caches) -> Walker<'a, M> {
+        Walker {
+            memory: &self.inner.memory,
+            config: &self.inner.config,
+            rtaddr: self.inner.live.rtaddr.load(Ordering::Acquire),
+            caches,
+        }
+    }
+
+    /// Translates a request to one page. A fault is recorded (unless FPD says otherwise). Translation requests are for
+    /// [`Vtd::translation_request`].
+    ///
+    /// For the drain promise, hold the guard of [`Vtd::enter`] from before this call to after the access.
+    ///
+    /// # Errors
+    /// Why the request is blocked.
+    #[inline]
+    pub fn translate(&self, request: &Request) -> Result<Translation, Blocked> {
+        if self.inner.live.status.load(Ordering::Acquire) & global::TE == 0 {
+            return self.pass(request);
+        }
+        match self.walker(&self.inner.caches).translate(request, &mut ()) {
+            // Remapped requests are the tables' business.
+            Ok(t)
+                if self.is_protected(t.address)
+                    && (t.pass_through || request.address_type == AddressType::Translated) =>
+            {
+                Err(Blocked::Protected)
+            }
+            Ok(t) => Ok(t),
+            Err(fault) => {
+                self.fault(request, &fault);
+                Err(Blocked::Fault(fault))
+            }
+        }
+    }
+
+    /// Translation is off.
+    fn pass(&self, request: &Request) -> Result<Translation, Blocked> {
+        if self.is_protected(request.address) {
+            return Err(Blocked::Protected);
+        }
+        Ok(Translation {
+            address: request.address,
+            page_shift: if self.inner.live.protect.load(Ordering::Relaxed) {
+                12
+            } else {
+                64
+            },
+            read: true,
+            write: true,
+            execute: true,
+            snoop: false,
+            global: false,
+            pass_through: true,
+        })
+    }
+
+    /// What a walk without caches says now. Records nothing, but sets accessed and dirty bits.
+    ///
+    /// # Errors
+    /// The fault.
+    pub fn walk(&self, request: &Request) -> Result<Translation, Fault> {
+        self.walker(&Caches::off()).translate(request, &mut ())
+    }
+
+    #[cold]
+    fn fault(&self, request: &Request, fault: &Fault) {
+        // A cached answer that a walk would not give.
+        let stale =
+            self.inner.config.caching_mode && fault.place.is_none() && self.walk(request).is_ok();
+        let mut g = self.lock();
+        g.counters.faults += 1;
+        g.counters.caching_mode_violations += u64::from(stale);
+        g.record(fault, request.record(fault.reason));
+    }
+}
+
+impl Guarded {
+    fn send(&mut self, message: Option<Msi>) {
+        if let Some(message) = message
+            && self.actions.messages.len() < MAX_MESSAGES
+        {
+            self.actions.messages.push(message);
+        }
+    }
+
+    fn record(&mut self, fault: &Fault, record: Record) {
+        if !fault.is_recorded() {
+            self.counters.suppressed_faults += 1;
+            return;
+        }
+        let message = self.state.record(record);
+        self.send(message);
+    }
+
+    fn apply(&mut self, late: Late) {
+        let s = &mut self.state;
+        match late {
+            Late::Gsts(gsts) => s.gsts = gsts,
+            Late::ContextCommand => s.ccmd &= !ICC,
+            Late::IotlbCommand => s.iotlb &= !IVT,
+            Late::ProtectedMemory => {
+                let status = if s.pmen & EPM != 0 { PMEN_PRS } else { 0 };
+                s.pmen = s.pmen & !PMEN_PRS | status;
+            }
+        }
+    }
+}
+
+/// Bytes that one piece of a DMA may have at most, so that a port's lengths stay within what a host can address.
+const MAX_PIECE: u64 = 1 << 62;
+
+impl<M: TableMemory> Translator for Vtd<M> {
+    fn translate(&self, r: &DmaRequest) -> Result<Piece, DmaFault> {
+        match Vtd::translate(self, &Request::from(r)) {
+            Ok(t) => Ok(Piece {
+                gpa: Gpa(t.address),
+                len: r.len.min(t.remaining()).clamp(1, MAX_PIECE),
+            }),
+            Err(blocked) => Err(DmaFault {
+                request: *r,
+                reason: blocked.into(),
+            }),
+        }
+    }
+
+    fn enter(&self) -> usize {
+        self.inner.grace.enter(thread_hint()).number()
+    }
+
+    fn leave(&self, token: usize) {
+        Vtd::leave(self, Ticket::from_number(token));
+    }
+}
+
+/// The reason of a fault, for those who hold only a [`DmaFault`].
+pub fn reason_of(fault: &DmaFault) -> Option<Reason> {
+    Reason::from_code(u8::try_from(fault.reason.code).ok()?)
+}
