@@ -53,7 +53,7 @@ pub trait FrontEnd {
     /// micro-operation must end the block.
     fn decode(&mut self, code: &[u8], max: u32, out: &mut Decoded);
 
-    /// Carries out [`Op::Call`] or [`Op::CallEnd`]. [`Core::pc`] is the instruction's address.
+    /// Carries out [`super::uop::Op::Call`] or [`super::uop::Op::CallEnd`]. [`Core::pc`] is the instruction's address.
     ///
     /// # Errors
     /// [`Fault`] after an exception is recorded.
