@@ -1,5 +1,7 @@
 //! viommu: a full-system emulator whose point is the IOMMU. This crate joins CPUs, devices and firmware tables into machines.
 
+#![deny(clippy::print_stdout, clippy::print_stderr)] // they panic when a pipe is closed: see cli::output
+
 pub mod cli;
 pub mod clock;
 pub mod guest;

@@ -1,6 +1,9 @@
 //! What the whole-machine tests share.
 
-use std::path::PathBuf;
+pub mod bare;
+pub mod pty;
+
+use std::path::{Path, PathBuf};
 
 /// The `viommu` binary: `VIOMMU`, or the one built with the tests.
 ///
@@ -28,4 +31,14 @@ pub fn binary() -> PathBuf {
 /// Bytes as text.
 pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Writes a file of a test and gives its path as an argument.
+///
+/// # Panics
+/// If it cannot be written.
+pub fn file(folder: &Path, name: &str, bytes: &[u8]) -> String {
+    let path = folder.join(name);
+    std::fs::write(&path, bytes).expect("a file");
+    path.to_str().expect("a path of characters").to_owned()
 }

@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use viommu_tests::{binary, text};
+use viommu_tests::bare::{self, Bare};
+use viommu_tests::{binary, file, text};
 
 /// Runs with `args` and demands status 2 and an error that contains `wanted`.
 fn refused(args: &[&str], wanted: &str) {
@@ -21,34 +22,9 @@ fn refused(args: &[&str], wanted: &str) {
     assert!(!error.contains("panicked"), "{args:?}: {error}");
 }
 
-fn file(folder: &Path, name: &str, bytes: &[u8]) -> String {
-    let path = folder.join(name);
-    std::fs::write(&path, bytes).unwrap();
-    path.to_str().unwrap().to_owned()
-}
-
-/// A kernel that passes as one: an ELF64 header for PowerPC, big-endian, with one loadable segment of four bytes.
+/// A kernel that passes as one: a branch to itself.
 fn kernel() -> Vec<u8> {
-    let mut elf = vec![0x7f, b'E', b'L', b'F', 2, 2, 1, 0];
-    elf.resize(16, 0);
-    for half in [2_u16, 21] {
-        elf.extend(half.to_be_bytes());
-    }
-    elf.extend(1_u32.to_be_bytes());
-    for word in [0_u64, 64, 0] {
-        elf.extend(word.to_be_bytes());
-    }
-    elf.extend(0_u32.to_be_bytes());
-    for half in [64_u16, 56, 1, 64, 0, 0] {
-        elf.extend(half.to_be_bytes());
-    }
-    elf.extend(1_u32.to_be_bytes());
-    elf.extend(7_u32.to_be_bytes());
-    for word in [120_u64, 0, 0, 4, 4, 4] {
-        elf.extend(word.to_be_bytes());
-    }
-    elf.extend(0x4800_0000_u32.to_be_bytes());
-    elf
+    bare::elf(&0x4800_0000_u32.to_be_bytes())
 }
 
 #[test]
@@ -117,18 +93,97 @@ fn disks() {
         "nonsense",
     );
     boot(at.to_str().unwrap(), at.to_str().unwrap());
-    // Root may write to a read-only file.
-    let locked = file(at, "locked", &[0; 512]);
-    let mut permissions = std::fs::metadata(&locked).unwrap().permissions();
-    permissions.set_readonly(true);
-    std::fs::set_permissions(&locked, permissions).unwrap();
-    if std::fs::OpenOptions::new()
-        .write(true)
-        .open(&locked)
-        .is_err()
-    {
-        boot(&locked, "read-only");
+}
+
+/// Root may write to any file, so that this runs as somebody else then.
+#[test]
+fn read_only_disk() {
+    use std::os::unix::{fs::PermissionsExt, process::CommandExt};
+    const NOBODY: u32 = 65534;
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let mode = |path: &Path, mode| std::fs::set_permissions(path, PermissionsExt::from_mode(mode));
+    mode(at, 0o755).unwrap();
+    // The build folder may be closed to others.
+    let program = at.join("viommu");
+    std::fs::copy(binary(), &program).unwrap();
+    let mut kernel = Bare::default();
+    kernel.power_off();
+    let kernel = file(at, "kernel", &kernel.kernel());
+    let disk = file(at, "locked", &[0; 512]);
+    mode(disk.as_ref(), 0o444).unwrap();
+    let run = |disk: &str| {
+        let mut command = Command::new(&program);
+        command
+            .args(["boot", "pseries", "--kernel", &kernel, "--disk", disk])
+            .current_dir(at);
+        if rustix::process::geteuid().is_root() {
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        command.output().unwrap()
+    };
+    let output = run(&disk);
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(error.contains("locked is read-only; open it"), "{error}");
+    // What the message recommends works.
+    let status = |option: &str| run(&format!("{disk},{option}")).status.code();
+    assert_eq!(status("ro"), Some(0));
+    assert_eq!(status("snapshot"), Some(0));
+}
+
+/// Without apt nothing can be fetched, and the message says what to give instead.
+#[test]
+fn no_apt() {
+    let folder = tempfile::tempdir().unwrap();
+    for args in [&["boot", "pseries"][..], &["guest", "fetch", "debian-6.12"]] {
+        let output = Command::new(binary())
+            .args(args)
+            .env("PATH", folder.path())
+            .env("VIOMMU_CACHE", folder.path())
+            .output()
+            .unwrap();
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{error}");
+        for wanted in ["no apt-get", "--kernel FILE", "--initrd FILE"] {
+            assert!(
+                error.contains(wanted),
+                "{args:?}: no {wanted:?} in: {error}"
+            );
+        }
     }
+}
+
+/// An archive or a keyring that is not there.
+#[test]
+fn no_archive() {
+    let folder = tempfile::tempdir().unwrap();
+    let keyring = file(folder.path(), "keyring.gpg", b"");
+    let fetch = |mirror: &str, keyring: &str, wanted: &str| {
+        let output = Command::new(binary())
+            .args(["guest", "fetch", "debian-6.1"])
+            .env("VIOMMU_CACHE", folder.path().join("cache"))
+            .env("VIOMMU_DEBIAN_MIRROR", mirror)
+            .env("VIOMMU_DEBIAN_KEYRING", keyring)
+            .output()
+            .unwrap();
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{error}");
+        assert!(error.contains(wanted), "no {wanted:?} in: {error}");
+    };
+    fetch(
+        "file:///nowhere/debian",
+        "/nowhere.gpg",
+        "keyring /nowhere.gpg is missing",
+    );
+    fetch("file:///nowhere/debian", &keyring, "file:/nowhere/debian");
+    let path = Command::new(binary())
+        .args(["guest", "path", "debian-6.1"])
+        .env("VIOMMU_CACHE", folder.path().join("cache"))
+        .output()
+        .unwrap();
+    assert_eq!(path.status.code(), Some(2));
+    assert!(text(&path.stderr).contains("viommu guest fetch debian-6.1"));
 }
 
 #[test]

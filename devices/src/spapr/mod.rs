@@ -7,3 +7,8 @@ pub mod phb;
 pub mod rtas;
 pub mod vty;
 pub mod xics;
+
+/// Bus address that message interrupts are written to. No dynamic DMA window may cover it.
+pub const MSI_WINDOW: u64 = 0x400_0000_0000;
+/// Bytes there.
+pub const MSI_WINDOW_SIZE: u64 = 0x1_0000;

@@ -60,10 +60,16 @@ pub enum Platform {
     /// POWER9 partition with an sPAPR PCI host bridge: TCE tables and dynamic DMA windows.
     #[command(after_help = "Examples:\n  \
         viommu boot pseries --guest debian-6.1 --cpus 4\n  \
-        viommu boot pseries --disk data.img,snapshot --device virtio-blk --append 'console=hvc0 viommu.check=disk'\n  \
+        viommu boot pseries --disk data.img,snapshot --device virtio-blk\n  \
         viommu boot pseries --kernel vmlinux --initrd initrd.gz --until 'login:' --report run.json\n  \
         viommu boot pseries --append 'console=hvc0 viommu.check=disk disable_ddw'\n\n\
-        With --interactive, Ctrl-A X leaves and Ctrl-A Ctrl-A sends a Ctrl-A.")]
+        A named guest reads the words of its command line that begin with viommu.:\n  \
+        viommu.check=disk     read 16 MiB of the first disk, copy MiB 16-24 to 32-40, reread; the host compares\n  \
+        viommu.run=PATH       run a program of the initramfs and print its status\n  \
+        viommu.shell=1        a shell on the console at the end\n\n\
+        With --interactive, Ctrl-A X leaves and Ctrl-A Ctrl-A sends a Ctrl-A. Otherwise Ctrl-C ends the run, with its report.\n\n\
+        Exit status: 0 the guest did what it was asked to do; 1 it did not (a failed check, a panic, no --until pattern,\n\
+        no instructions left, Ctrl-C); 2 an argument or file needs mending.")]
     Pseries(BootArgs),
 }
 
@@ -82,7 +88,7 @@ pub struct BootArgs {
     /// Flat image for real address 0, entered at 0x100, big-endian; --kernel is then loaded at 4 MiB.
     #[arg(long, value_name = "FILE")]
     pub bios: Option<PathBuf>,
-    /// Kernel command line [default: console=hvc0 viommu.check=disk; with --interactive, a shell].
+    /// Whole kernel command line [default: console=hvc0 viommu.check=disk; with --interactive, console=hvc0 viommu.shell=1].
     #[arg(long, value_name = "LINE")]
     pub append: Option<String>,
     /// RAM: a number with K, M, G or T; bytes without.
@@ -107,10 +113,10 @@ pub struct BootArgs {
     /// Connect this terminal to the guest's console; Ctrl-A X leaves.
     #[arg(long, short = 'i')]
     pub interactive: bool,
-    /// End well as soon as a console line contains this.
+    /// End well as soon as a console line contains this; any other end is a failure.
     #[arg(long, value_name = "PATTERN")]
     pub until: Option<String>,
-    /// End after this many instructions (a failure).
+    /// End after this many instructions, reboots included (a failure).
     #[arg(long, value_name = "N", value_parser = parse_size)]
     pub max_instructions: Option<u64>,
     /// Start again when the guest reboots (otherwise the run ends).
@@ -123,7 +129,7 @@ pub struct BootArgs {
     /// Messages of the emulator on standard error: error, warn, info, debug or trace, or `MODULE=LEVEL`, separated by commas.
     #[arg(long, value_name = "FILTER", default_value = "warn")]
     pub log: String,
-    /// Write the report as JSON too.
+    /// Write the report as JSON too; docs/report.md explains its keys.
     #[arg(long, value_name = "FILE.json")]
     pub report: Option<PathBuf>,
 }

@@ -1,25 +1,16 @@
-//! `viommu boot`: from options to a machine, its run, checks and report.
+//! `viommu boot`: from options to a machine, its checks and report. The run itself is in [`super::session`].
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use super::args::{BootArgs, DeviceArg, DiskArg};
-use super::status::Status;
-use super::terminal::Terminal;
-use super::{Failure, check, disk, logger, report};
+use super::session::{Outcome, Session};
+use super::{Failure, check, disk, logger, report, terminal};
 use crate::guest::{self, catalogue};
-use crate::observe::Report;
-use crate::observe::report::HostSummary;
-use crate::pseries::host::Moment;
-use crate::pseries::{
-    DeviceConfig, DiskConfig, DiskMode, End, Features, Host, HostInput, Machine, MachineConfig,
-    OnReboot,
-};
+use crate::pseries::{DeviceConfig, DiskConfig, DiskMode, End, Features, MachineConfig, OnReboot};
 
-/// Guest of a run without `--guest`, `--kernel` and `--bios`.
-const DEFAULT_GUEST: &str = "debian-6.12";
-/// Its command line; the guest's first process looks for the words that begin with `viommu.`.
+/// Word of the command line that lets a named guest check its disk.
+const CHECK_WORD: &str = "viommu.check=disk";
+/// Command line of a named guest; its first process looks for the words that begin with `viommu.`.
 const DEFAULT_APPEND: &str = "console=hvc0 viommu.check=disk";
 /// Its command line with `--interactive`.
 const INTERACTIVE_APPEND: &str = "console=hvc0 viommu.shell=1";
@@ -48,40 +39,58 @@ pub fn boot(args: &BootArgs) -> Result<(), Failure> {
         std::fs::write(path, "")
             .map_err(|e| Failure::user(format!("--report {}: {e}", path.display())))?;
     }
+    if args.interactive {
+        terminal::check()?;
+    }
     let plan = plan(args)?;
-    let wants_check = plan
-        .config
-        .append
-        .split_whitespace()
-        .any(|w| w == "viommu.check=disk");
-    let checked = plan.checked.as_ref().filter(|_| wants_check);
-    let expected = match checked {
-        Some((path, _)) => Some(check::expect(path).map_err(|e| {
-            Failure::user(format!(
-                "disk {}: {e}; the check of viommu.check=disk needs an image of at least 40 MiB",
-                path.display()
-            ))
-        })?),
-        None => None,
-    };
-    let started = Instant::now();
-    let (mut report, end, log) = run(args, &plan.config)?;
-    finish_host(&mut report, started);
-    if let (Some(expected), Some((path, written))) = (&expected, checked) {
-        report.checks = check::disk(&log, expected, written.then_some(path.as_path()));
+    let expected = plan.expected()?;
+    let mut outcome = Session::open(args.interactive)?.run(&plan.config)?;
+    let report = &mut outcome.report;
+    if let Some((expected, written)) = expected {
+        report.checks = check::disk(&outcome.log, &expected, written);
         if plan.config.features.ddw && !plan.config.append.contains("disable_ddw") {
-            report.checks.push(check::window(&log));
+            report.checks.push(check::window(&outcome.log));
         }
-        report.checks.push(check::sane_log(&log));
+        report.checks.push(check::sane_log(&outcome.log));
     }
-    report::emit(&report, args.report.as_deref())?;
-    if !end.is_orderly() {
-        return Err(Failure::run(end));
+    report::emit(report, args.report.as_deref())?;
+    verdict(&outcome, args.until.as_deref())
+}
+
+/// Whether the guest did what it was asked to do.
+fn verdict(outcome: &Outcome, until: Option<&str>) -> Result<(), Failure> {
+    if outcome.interrupted || !outcome.end.is_orderly() {
+        return Err(Failure::run(&outcome.report.end));
     }
-    if !report.checks_hold() {
+    if let Some(pattern) = until
+        && !matches!(outcome.end, End::Until(_))
+    {
+        return Err(Failure::run(format!(
+            "{}, and its console had not shown \"{pattern}\"",
+            outcome.report.end
+        )));
+    }
+    if !outcome.report.checks_hold() {
         return Err(Failure::run("a check did not hold"));
     }
     Ok(())
+}
+
+impl Plan {
+    /// What the guest must find on its disk, and the image if its writes must be there; none if the guest does not check.
+    fn expected(&self) -> Result<Option<(check::Expected, Option<&Path>)>, Failure> {
+        let asked = |word| self.config.append.split_whitespace().any(|w| w == word);
+        let Some((path, written)) = self.checked.as_ref().filter(|_| asked(CHECK_WORD)) else {
+            return Ok(None);
+        };
+        let expected = check::expect(path).map_err(|e| {
+            Failure::user(format!(
+                "disk {}: {e}; the check of {CHECK_WORD} needs an image of at least 40 MiB",
+                path.display()
+            ))
+        })?;
+        Ok(Some((expected, written.then_some(path.as_path()))))
+    }
 }
 
 /// The machine that the options describe.
@@ -150,7 +159,7 @@ fn images(args: &BootArgs) -> Result<(Option<PathBuf>, Option<PathBuf>), Failure
     if args.kernel.is_some() || args.bios.is_some() {
         return Ok((args.kernel.clone(), args.initrd.clone()));
     }
-    let name = args.guest.as_deref().unwrap_or(DEFAULT_GUEST);
+    let name = args.guest.as_deref().unwrap_or(catalogue::DEFAULT);
     let guest = catalogue::fetch(name, &mut guest::progress_bar()).map_err(Failure::user)?;
     Ok((
         Some(guest.kernel),
@@ -213,97 +222,6 @@ fn devices(devices: &[DeviceArg], disks: &[DiskArg]) -> Result<Vec<DeviceConfig>
         out.push(DeviceConfig::Nvme(rest));
     }
     Ok(out)
-}
-
-/// Runs the machine, and again after each reboot if asked to. Gives the last run's report and the log of all.
-fn run(args: &BootArgs, config: &MachineConfig) -> Result<(Report, End, String), Failure> {
-    let mut log = String::new();
-    loop {
-        let mut machine = Machine::new(config.clone()).map_err(Failure::user)?;
-        let mut session = Session::open(args)?;
-        let end = machine.run(&mut session);
-        let mut report = machine.report(&end);
-        report.host.phase_seconds = std::mem::take(&mut session.phase_seconds);
-        report
-            .host
-            .phase_seconds
-            .resize(report.phases.len(), session.started.elapsed().as_secs_f64());
-        log.push_str(machine.platform().console.log());
-        if end != End::Reboot || config.on_reboot == OnReboot::End {
-            return Ok((report, end, log));
-        }
-    }
-}
-
-fn finish_host(report: &mut Report, started: Instant) {
-    let seconds = started.elapsed().as_secs_f64();
-    report.host = HostSummary {
-        seconds,
-        mips: report.instructions as f64 / seconds.max(1e-9) / 1e6,
-        phase_seconds: std::mem::take(&mut report.host.phase_seconds),
-    };
-}
-
-/// The host's side of a run: console output, terminal input, status line.
-struct Session {
-    terminal: Option<Terminal>,
-    status: Status,
-    started: Instant,
-    phase_seconds: Vec<f64>,
-}
-
-impl Session {
-    fn open(args: &BootArgs) -> Result<Session, Failure> {
-        let terminal = if args.interactive {
-            Some(Terminal::open()?)
-        } else {
-            None
-        };
-        let status = Status::new(terminal.is_none());
-        Ok(Session {
-            terminal,
-            status,
-            started: Instant::now(),
-            phase_seconds: Vec::new(),
-        })
-    }
-}
-
-impl Host for Session {
-    fn poll(&mut self, moment: Moment<'_>, room: usize) -> HostInput {
-        self.phase_seconds
-            .resize(moment.phases, self.started.elapsed().as_secs_f64());
-        if !moment.console.is_empty() {
-            self.status.suspend(|| {
-                let mut out = std::io::stdout().lock();
-                // Whoever closes standard output does not want it: the run goes on for its report and status.
-                let _ = out.write_all(moment.console).and_then(|()| out.flush());
-            });
-        }
-        self.status
-            .update(moment.now_ns, moment.instructions, moment.last_line);
-        match &mut self.terminal {
-            Some(terminal) => {
-                let input = terminal.poll(room);
-                HostInput {
-                    bytes: input.bytes,
-                    quit: input.quit,
-                }
-            }
-            None => HostInput::default(),
-        }
-    }
-
-    fn idle(&mut self, time: Option<Duration>) -> bool {
-        const LONGEST: Duration = Duration::from_millis(20);
-        match &mut self.terminal {
-            Some(terminal) => {
-                terminal.wait(time.map_or(LONGEST, |t| t.min(LONGEST)));
-                true
-            }
-            None => false,
-        }
-    }
 }
 
 /// For commands that only look at the machine: an own guest is not fetched, nothing is executed.

@@ -1,8 +1,9 @@
 //! `viommu guest` and `viommu selftest`.
 
 use super::args::{GuestAction, SelftestArgs};
-use super::{Failure, logger};
-use crate::guest::{self, catalogue};
+use super::{Failure, logger, output};
+use crate::guest::catalogue::{self, Guest};
+use crate::guest::progress_bar;
 
 /// Fetches, lists or finds guests.
 ///
@@ -11,9 +12,8 @@ use crate::guest::{self, catalogue};
 pub fn run(action: &GuestAction) -> Result<(), Failure> {
     match action {
         GuestAction::Fetch { name } => {
-            let guest =
-                catalogue::fetch(name, &mut guest::progress_bar()).map_err(Failure::user)?;
-            println!("{}\n{}", guest.kernel.display(), guest.initrd.display());
+            let guest = catalogue::fetch(name, &mut progress_bar()).map_err(Failure::user)?;
+            print_paths(&guest)
         }
         GuestAction::List => {
             for entry in catalogue::list() {
@@ -22,15 +22,22 @@ pub fn run(action: &GuestAction) -> Result<(), Failure> {
                 } else {
                     ""
                 };
-                println!("{:<18} {:<52} {here}", entry.name, entry.about);
+                let line = format!("{:<18} {:<40} {here}", entry.name, entry.about);
+                output::put(&format!("{}\n", line.trim_end()))?;
             }
+            Ok(())
         }
-        GuestAction::Path { name } => {
-            let guest = catalogue::cached(name).map_err(Failure::user)?;
-            println!("{}\n{}", guest.kernel.display(), guest.initrd.display());
-        }
+        GuestAction::Path { name } => print_paths(&catalogue::cached(name).map_err(Failure::user)?),
     }
-    Ok(())
+}
+
+/// The kernel's path on the first line, the initramfs's on the second.
+fn print_paths(guest: &Guest) -> Result<(), Failure> {
+    output::put(&format!(
+        "{}\n{}\n",
+        guest.kernel.display(),
+        guest.initrd.display()
+    ))
 }
 
 /// Runs the bare-metal guest.
@@ -41,5 +48,12 @@ pub fn selftest(args: &SelftestArgs) -> Result<(), Failure> {
     logger::Filter::parse(&args.log)
         .map_err(Failure::user)?
         .install();
-    crate::selftest::run(|line| println!("{line}")).map_err(Failure::run)
+    let mut printed = Ok(());
+    let result = crate::selftest::run(|line| {
+        if printed.is_ok() {
+            printed = output::put(&format!("{line}\n"));
+        }
+    });
+    // What the test found counts, whether or not somebody reads its lines.
+    result.map_err(Failure::run).and(printed)
 }

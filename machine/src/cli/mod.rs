@@ -1,4 +1,4 @@
-//! The command line: arguments ([`args`]), what they mean ([`boot`] and its neighbours), terminal and status line.
+//! The command line: arguments ([`args`]), what they mean ([`boot`] and its neighbours), the run ([`session`]), what is printed ([`output`]).
 //!
 //! Exit status: 0 all is well; 1 the run failed (the guest died, a check did not hold); 2 the user has to mend something.
 
@@ -9,7 +9,9 @@ pub mod disk;
 pub mod dt;
 pub mod guests;
 pub mod logger;
+pub mod output;
 pub mod report;
+pub mod session;
 pub mod status;
 pub mod terminal;
 
@@ -29,6 +31,8 @@ pub enum Failure {
     User(String),
     /// The run failed: exit status 1.
     Run(String),
+    /// Nobody reads standard output any more, and there was nothing else to do: exit status 0.
+    Closed,
 }
 
 impl Failure {
@@ -36,6 +40,7 @@ impl Failure {
     pub fn user(message: impl ToString) -> Self {
         Failure::User(message.to_string())
     }
+
     /// A failed run.
     pub fn run(message: impl ToString) -> Self {
         Failure::Run(message.to_string())
@@ -45,17 +50,13 @@ impl Failure {
 /// Parses the process's arguments, does what they say and gives the exit status.
 pub fn main() -> ExitCode {
     let args = Args::parse();
-    match run(args) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(Failure::User(message)) => {
-            eprintln!("viommu: {message}");
-            ExitCode::from(2)
-        }
-        Err(Failure::Run(message)) => {
-            eprintln!("viommu: {message}");
-            ExitCode::from(1)
-        }
-    }
+    let (message, status) = match run(args) {
+        Ok(()) | Err(Failure::Closed) => return ExitCode::SUCCESS,
+        Err(Failure::User(message)) => (message, 2),
+        Err(Failure::Run(message)) => (message, 1),
+    };
+    output::complain(&format!("viommu: {message}"));
+    ExitCode::from(status)
 }
 
 fn run(args: Args) -> Result<(), Failure> {
@@ -69,13 +70,9 @@ fn run(args: Args) -> Result<(), Failure> {
         Command::Guest { action } => guests::run(&action),
         Command::Selftest(selftest) => guests::selftest(&selftest),
         Command::Completions { shell } => {
-            clap_complete::generate(
-                shell,
-                &mut Args::command(),
-                "viommu",
-                &mut std::io::stdout(),
-            );
-            Ok(())
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Args::command(), "viommu", &mut script);
+            output::put_bytes(&script)
         }
     }
 }

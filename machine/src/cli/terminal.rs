@@ -42,17 +42,27 @@ impl Escape {
     }
 }
 
+/// Looks whether there is a terminal to take.
+///
+/// # Errors
+/// Standard input is none.
+pub fn check() -> Result<(), Failure> {
+    if std::io::stdin().is_terminal() {
+        Ok(())
+    } else {
+        Err(Failure::user(
+            "--interactive needs a terminal as standard input",
+        ))
+    }
+}
+
 impl Terminal {
     /// Takes the terminal.
     ///
     /// # Errors
     /// Standard input is no terminal, or it refuses raw mode.
     pub fn open() -> Result<Terminal, Failure> {
-        if !std::io::stdin().is_terminal() {
-            return Err(Failure::user(
-                "--interactive needs a terminal as standard input",
-            ));
-        }
+        check()?;
         crossterm::terminal::enable_raw_mode()
             .map_err(|e| Failure::user(format!("the terminal refuses raw mode: {e}")))?;
         let (to, input) = sync_channel(4096);

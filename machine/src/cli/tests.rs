@@ -23,6 +23,40 @@ fn arguments_are_consistent() {
     Args::command().debug_assert();
 }
 
+/// What a reader may copy from the README and the help texts is understood.
+#[test]
+fn examples_parse() {
+    let help = |mut command: clap::Command| command.render_long_help().to_string();
+    let mut root = Args::command();
+    root.build();
+    let boot = root.find_subcommand("boot").unwrap();
+    let texts = [
+        include_str!("../../../README.md").to_owned(),
+        help(root.clone()),
+        help(boot.find_subcommand("pseries").unwrap().clone()),
+    ];
+    for text in texts {
+        let examples: Vec<&str> = text
+            .lines()
+            .filter_map(|l| l.trim().strip_prefix("viommu "))
+            .collect();
+        assert!(examples.len() >= 4, "{examples:?}");
+        for example in examples {
+            // Two spaces or a comment end what is to be typed; an apostrophe holds words together.
+            let typed = example.split("  ").next().unwrap_or_default();
+            let mut words = vec!["viommu"];
+            for (i, part) in typed.split('\'').enumerate() {
+                match i % 2 {
+                    0 => words.extend(part.split_whitespace()),
+                    _ => words.push(part),
+                }
+            }
+            let parsed = Args::try_parse_from(&words).map_err(|e| e.to_string());
+            assert!(parsed.is_ok(), "{example}: {parsed:?}");
+        }
+    }
+}
+
 #[test]
 fn sizes() {
     assert_eq!(parse_size("4096"), Ok(4096));

@@ -4,16 +4,20 @@
 //! package state is read or changed and no root is needed. Only the archive's address, the keyring and the proxy are taken from the host.
 //! Signatures are always checked.
 
+use super::command::run;
+use super::initramfs::Node;
 use super::{GuestError, Progress, at, deb, malformed, sources};
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// Where Debian keeps the archive's keys.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+/// The release whose keys every supported host has. Its keyring package knows the keys of later ones.
+const OLD_RELEASE: &str = "bookworm";
 /// Package lists older than this are fetched anew.
 const LISTS_AGE: Duration = Duration::from_secs(24 * 3600);
 
@@ -67,6 +71,16 @@ impl Packages {
             .map(PathBuf::from)
             .or_else(|| debian.and_then(|d| d.signed_by.clone()))
             .unwrap_or_else(|| PathBuf::from(KEYRING));
+        Packages::of(cache, uri, keyring, proxy)
+    }
+
+    /// Packages of the archive at `uri`, signed by a key of `keyring`, fetched with apt's `proxy` settings and kept below `cache`.
+    pub(super) fn of(
+        cache: &Path,
+        uri: String,
+        keyring: PathBuf,
+        proxy: String,
+    ) -> Result<Packages, GuestError> {
         if !keyring.is_file() {
             return Err(GuestError::NoKeyring(keyring));
         }
@@ -226,35 +240,40 @@ impl Packages {
             folder,
             _lock: lock,
         };
+        // Lists from another archive, or verified by somebody with other keys, do not count.
+        let origin = format!("{} {}\n", self.uri, sha256_file(&self.keyring)?);
         let stamp = setup.folder.join("updated");
+        let have = fs::read_to_string(&stamp).is_ok_and(|text| text == origin);
         let fresh = fs::metadata(&stamp)
             .and_then(|m| m.modified())
             .is_ok_and(|t| t.elapsed().is_ok_and(|age| age < LISTS_AGE));
-        let mut keyring = self.keyring.clone();
-        let newer = self.cache.join("apt/debian-archive-keyring.gpg");
-        if newer.is_file() {
-            keyring = newer;
-        }
-        setup.write(self, suite, arch, &keyring)?;
-        if fresh {
+        let newer = self.newer_keyring_path()?;
+        let keyring = if newer.is_file() {
+            &newer
+        } else {
+            &self.keyring
+        };
+        setup.write(self, suite, arch, keyring)?;
+        if have && fresh {
             return Ok(setup);
         }
         progress("package lists", 0, 0);
         let mut updated = setup.update();
         if let Err(GuestError::Apt { output, .. }) = &updated
-            && output.contains("NO_PUBKEY")
-            && !suite.starts_with("bookworm")
+            && lacks_key(output)
+            && !suite.starts_with(OLD_RELEASE)
+            && !newer.is_file()
         {
-            let keyring = self.newer_keyring(progress)?;
-            setup.write(self, suite, arch, &keyring)?;
+            self.fetch_newer_keyring(&newer, progress)?;
+            setup.write(self, suite, arch, &newer)?;
             updated = setup.update();
         }
         match updated {
             Ok(()) => {
-                fs::write(&stamp, b"").map_err(at(&stamp))?;
+                fs::write(&stamp, origin).map_err(at(&stamp))?;
                 Ok(setup)
             }
-            Err(error) if stamp.is_file() => {
+            Err(error) if have => {
                 log::warn!("using old package lists of {suite}: {error}");
                 Ok(setup)
             }
@@ -262,14 +281,22 @@ impl Packages {
         }
     }
 
-    /// A keyring that may know younger releases: from the package of the release whose keys the host does have.
-    fn newer_keyring(&self, progress: Progress<'_>) -> Result<PathBuf, GuestError> {
-        let packages = self.fetch(
-            &["debian-archive-keyring"],
-            "bookworm",
-            "all-ppc64el",
-            progress,
-        )?;
+    /// Where a keyring is kept that was verified with this one. Its name says with which, so that it never serves somebody who trusts
+    /// other keys.
+    fn newer_keyring_path(&self) -> Result<PathBuf, GuestError> {
+        let mut hash = sha256_file(&self.keyring)?;
+        hash.truncate(16);
+        Ok(self.cache.join(format!("apt/keyring-{hash}.gpg")))
+    }
+
+    /// Makes `keyring`, which may know younger releases: from the package of the release whose keys the host does have.
+    fn fetch_newer_keyring(
+        &self,
+        keyring: &Path,
+        progress: Progress<'_>,
+    ) -> Result<(), GuestError> {
+        let names = ["debian-archive-keyring"];
+        let packages = self.fetch(&names, OLD_RELEASE, "all-ppc64el", progress)?;
         let package = packages.first().ok_or(GuestError::NoMirror)?;
         let inside = KEYRING.trim_start_matches('/');
         // Later packages have the keyring as .pgp and this name as a link to it.
@@ -277,16 +304,20 @@ impl Packages {
             name.strip_suffix(".gpg").or(name.strip_suffix(".pgp")) == inside.strip_suffix(".gpg")
         })?;
         let data = files.values().find_map(|node| match node {
-            super::initramfs::Node::File { data, .. } => Some(data),
+            Node::File { data, .. } => Some(data),
             _ => None,
         });
         let data = data.ok_or_else(|| malformed(package, format!("no {inside} in it")))?;
-        let keyring = self.cache.join("apt/debian-archive-keyring.gpg");
         let mut part = tempfile::NamedTempFile::new_in(&self.cache).map_err(at(&self.cache))?;
-        std::io::Write::write_all(&mut part, data).map_err(at(&keyring))?;
-        part.persist(&keyring).map_err(|e| at(&keyring)(e.error))?;
-        Ok(keyring)
+        part.write_all(data).map_err(at(keyring))?;
+        part.persist(keyring).map_err(|e| at(keyring)(e.error))?;
+        Ok(())
     }
+}
+
+/// Whether apt says that the key of a signature is not in the keyring: gpgv's words, and sqv's.
+fn lacks_key(output: &str) -> bool {
+    output.contains("NO_PUBKEY") || output.contains("Missing key")
 }
 
 /// A private configuration, locked against other processes.
@@ -378,57 +409,6 @@ pub(super) fn configuration(folder: &Path, suite: &str, arch: &str, proxy: &str)
          Acquire::AllowDowngradeToInsecureRepositories \"false\";\nAcquire::ForceHash \"SHA256\";\n\
          Acquire::Languages \"none\";\nAcquire::Retries \"2\";\n{proxy}"
     )
-}
-
-/// Runs a command to its end, calling `tick` several times a second.
-fn run(mut command: Command, shown: &str, mut tick: impl FnMut()) -> Result<Output, GuestError> {
-    let child = command
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|_| GuestError::NoApt)?;
-    let output = collect(child, &mut tick).map_err(at(Path::new(shown)))?;
-    if output.status.success() {
-        return Ok(output);
-    }
-    let text = String::from_utf8_lossy(&output.stderr);
-    let lines: Vec<&str> = text.lines().filter(|l| !l.trim().is_empty()).collect();
-    Err(GuestError::Apt {
-        command: shown.to_string(),
-        output: lines[lines.len().saturating_sub(5)..].join("; "),
-    })
-}
-
-fn collect(mut child: Child, tick: &mut dyn FnMut()) -> std::io::Result<Output> {
-    fn reader<R: Read + Send + 'static>(
-        pipe: Option<R>,
-    ) -> std::thread::JoinHandle<std::io::Result<Vec<u8>>> {
-        std::thread::spawn(move || {
-            let mut data = Vec::new();
-            if let Some(mut pipe) = pipe {
-                pipe.read_to_end(&mut data)?;
-            }
-            Ok(data)
-        })
-    }
-    let (out, err) = (reader(child.stdout.take()), reader(child.stderr.take()));
-    let status = loop {
-        if let Some(status) = child.try_wait()? {
-            break status;
-        }
-        tick();
-        std::thread::sleep(Duration::from_millis(50));
-    };
-    let join = |handle: std::thread::JoinHandle<std::io::Result<Vec<u8>>>| {
-        handle
-            .join()
-            .map_err(|_| std::io::Error::other("reader failed"))?
-    };
-    Ok(Output {
-        status,
-        stdout: join(out)?,
-        stderr: join(err)?,
-    })
 }
 
 /// Parses the lines of `apt-get --print-uris`: `'URI' FILE SIZE KIND:HASH`. The hash is empty if it is not SHA-256.

@@ -171,8 +171,17 @@ fn init_hash() -> String {
 /// # Errors
 /// No such guest, or any step fails; the cache is then as it was.
 pub fn fetch(name: &str, progress: Progress<'_>) -> Result<Guest, GuestError> {
+    fetch_into(&cache_folder()?, name, Packages::open, progress)
+}
+
+/// As [`fetch`], with the cache folder and the archive given; the archive is opened only if it is needed.
+pub(super) fn fetch_into(
+    cache: &Path,
+    name: &str,
+    open: impl FnOnce(&Path) -> Result<Packages, GuestError>,
+    progress: Progress<'_>,
+) -> Result<Guest, GuestError> {
     let entry = entry(name)?;
-    let cache = cache_folder()?;
     let guests = cache.join("guests");
     let folder = guests.join(name);
     if let Some(guest) = load(name, &folder) {
@@ -185,13 +194,13 @@ pub fn fetch(name: &str, progress: Progress<'_>) -> Result<Guest, GuestError> {
     if let Some(guest) = load(name, &folder) {
         return Ok(guest);
     }
-    let packages = Packages::open(&cache)?;
+    let packages = open(cache)?;
     let suite = packages.first_usable(entry.suites, ARCH, progress)?;
     let kernel = packages.resolve(entry.meta, "linux-image-", suite, ARCH, progress)?;
     let names = [kernel.as_str(), "busybox-static"];
     let debs = packages.fetch(&names, suite, ARCH, progress)?;
     let [kernel_deb, busybox_deb] = debs.as_slice() else {
-        return Err(malformed(&cache, "apt gave another number of packages"));
+        return Err(malformed(cache, "apt gave another number of packages"));
     };
     progress("unpacking", 0, 0);
     let parts = Parts::unpack(kernel_deb, busybox_deb)?;

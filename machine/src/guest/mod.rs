@@ -6,6 +6,7 @@
 
 pub mod apt;
 pub mod catalogue;
+mod command;
 pub mod deb;
 pub mod initramfs;
 pub mod modules;
@@ -36,12 +37,12 @@ pub enum GuestError {
         "the Debian archive keyring {0} is missing; install debian-archive-keyring or set VIOMMU_DEBIAN_KEYRING"
     )]
     NoKeyring(PathBuf),
-    /// An apt program failed; the text is its last output.
+    /// An apt program failed; the text is what it complained about.
     #[error("{command} failed: {output}")]
     Apt {
         /// The command without its configuration.
         command: String,
-        /// The last lines it printed.
+        /// Its errors and warnings.
         output: String,
     },
     /// A file could not be read or written.

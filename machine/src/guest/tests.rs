@@ -1,4 +1,6 @@
-//! Offline tests: everything but apt itself.
+//! Offline tests: parsers and writers here, fetching in [`archive`].
+
+mod archive;
 
 use super::apt::{Remote, configuration, depends, parse_uris};
 use super::initramfs::{Initramfs, Node};
@@ -80,15 +82,18 @@ fn package(folder: &Path, compression: &str) -> PathBuf {
         }
     };
     let file = folder.join(format!("{compression}.deb"));
-    let mut ar = ar::Builder::new(std::fs::File::create(&file).unwrap());
-    for (name, data) in [
-        ("debian-binary".to_string(), b"2.0\n".as_slice()),
-        (format!("data.tar.{compression}"), &data),
-    ] {
-        let header = ar::Header::new(name.into_bytes(), data.len() as u64);
+    std::fs::write(&file, ar(&format!("data.tar.{compression}"), &data)).unwrap();
+    file
+}
+
+/// The outer archive of a package with the inner one, of this name, in it.
+fn ar(name: &str, data: &[u8]) -> Vec<u8> {
+    let mut ar = ar::Builder::new(Vec::new());
+    for (name, data) in [("debian-binary", b"2.0\n".as_slice()), (name, data)] {
+        let header = ar::Header::new(name.as_bytes().to_vec(), data.len() as u64);
         ar.append(&header, data).unwrap();
     }
-    file
+    ar.into_inner().unwrap()
 }
 
 #[test]

@@ -1,7 +1,9 @@
-//! What happened in a run: counters while it goes on, the console's words, and the report at its end.
+//! What happened in a run: counters while it goes on, the console's words, and the report at its end
+//! (docs/report.md).
 
 pub mod console;
 pub mod counters;
+pub mod iommu;
 pub mod report;
 pub mod text;
 

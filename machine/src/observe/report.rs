@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::console::Phase;
 use super::counters::Calls;
+use super::iommu::IommuSummary;
 
 /// What happened in one run.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -14,6 +15,8 @@ pub struct Report {
     pub machine: MachineSummary,
     /// How it ended.
     pub end: String,
+    /// Times that the guest rebooted before (`--reboot`); everything else is about the time after the last one.
+    pub reboots: u64,
     /// Landmarks in order.
     pub phases: Vec<Phase>,
     /// Instructions retired by all vCPUs.
@@ -23,7 +26,7 @@ pub struct Report {
     /// How much of it was skipped because every vCPU waited, in nanoseconds.
     pub idle_ns: u64,
     /// DMA windows and the calls that made them, as the IOMMU counts them.
-    pub iommu: serde_json::Value,
+    pub iommu: IommuSummary,
     /// Hypercalls by name.
     pub hypercalls: BTreeMap<String, Calls>,
     /// RTAS calls by name.

@@ -1,3 +1,7 @@
+use viommu_devices::spapr::iommu::report::{DdwCall, IommuReport, WindowReport};
+use viommu_devices::spapr::iommu::spec::{Liobn, RTAS_PARAMETER_ERROR, RTAS_SUCCESS};
+use viommu_devices::spapr::iommu::{CREATE, QUERY, REMOVE};
+
 use super::report::{Check, DeviceSummary, MachineSummary};
 use super::*;
 
@@ -52,6 +56,111 @@ fn numbers_in_words() {
     assert_eq!(text::bytes(1536), "1.5 KiB");
 }
 
+/// A window that was made, and the calls about it: one that succeeded, one that did not, one of a form that does not exist.
+fn iommu() -> iommu::IommuSummary {
+    let call = |at_ns, name, args: &[u32], status, outputs: &[u32]| DdwCall {
+        at_ns,
+        name,
+        args: args.to_vec(),
+        status,
+        outputs: outputs.to_vec(),
+    };
+    let pe = [0x800, 0x0800_0000, 0x2000_0000];
+    IommuReport {
+        personality: "kvm",
+        windows: vec![WindowReport {
+            liobn: Liobn(0x8000_0001),
+            bus_address: 1 << 59,
+            size: 1 << 30,
+            page_shift: 16,
+            dynamic: true,
+            vio: false,
+            order: 1,
+            created_ns: 1_500_000_000,
+            removed_ns: Some(1_900_000_000),
+            entries_now: 0,
+            entries_at_removal: 2,
+            entries_peak: 5000,
+            bytes_read: 4096,
+            bytes_written: 16 << 20,
+            faults: 1,
+        }],
+        windows_dropped: 3,
+        ddw_calls: vec![
+            call(
+                1_400_000_000,
+                QUERY,
+                &pe,
+                RTAS_SUCCESS,
+                &[1, 1 << 31, 0x107, 0],
+            ),
+            call(
+                1_450_000_000,
+                QUERY,
+                &pe,
+                RTAS_SUCCESS,
+                &[1, 0x40, 0, 0x107, 0],
+            ),
+            call(
+                1_500_000_000,
+                CREATE,
+                &[pe[0], pe[1], pe[2], 16, 30],
+                RTAS_SUCCESS,
+                &[0x8000_0001, 0x0800_0000, 0],
+            ),
+            call(1_900_000_000, REMOVE, &[0x8000_0001], RTAS_SUCCESS, &[]),
+            call(1_950_000_000, REMOVE, &[7, 8], RTAS_PARAMETER_ERROR, &[]),
+        ],
+        faults: vec!["DMA Read of 4 bytes by 00:01.0 at iova 0x0: TCE allows no access".into()],
+        faults_total: 2,
+        hcall_errors: [("H_PUT_TCE -4".to_owned(), 6)].into(),
+        ..IommuReport::default()
+    }
+    .into()
+}
+
+#[test]
+fn ddw_calls_have_named_cells() {
+    let json = serde_json::to_value(iommu()).unwrap();
+    let create = &json["ddw_calls"][2];
+    assert_eq!(
+        create["arguments"],
+        serde_json::json!({
+            "config_addr": "0x800", "buid": "0x800000020000000", "page_shift": "0x10", "window_shift": "0x1e"
+        })
+    );
+    assert_eq!(
+        create["outputs"],
+        serde_json::json!({ "liobn": "0x80000001", "bus_address": "0x800000000000000" })
+    );
+    assert_eq!(
+        json["ddw_calls"][1]["outputs"]["largest_block"],
+        "0x4000000000"
+    );
+    assert_eq!(json["ddw_calls"][4]["arguments"]["more1"], "0x8");
+    assert_eq!(json["ddw_calls"][4]["status_name"], "parameter error");
+    assert_eq!(json["windows"][0]["liobn"], "0x80000001");
+    assert_eq!(json["windows"][0]["entries"], 1 << 14);
+}
+
+/// Every key stands in docs/report.md, but for names that the guest or the host give.
+fn assert_documented(value: &serde_json::Value) {
+    const DOC: &str = include_str!("../../../docs/report.md");
+    const NAMED_BY_RUN: [&str; 5] = ["hypercalls", "rtas", "interrupts", "hcalls", "hcall_errors"];
+    match value {
+        serde_json::Value::Object(map) => {
+            for (key, value) in map {
+                assert!(DOC.contains(&format!("`{key}`")), "{key} is not documented");
+                if !NAMED_BY_RUN.contains(&key.as_str()) {
+                    assert_documented(value);
+                }
+            }
+        }
+        serde_json::Value::Array(items) => items.iter().for_each(assert_documented),
+        _ => {}
+    }
+}
+
 #[test]
 fn report_as_text_and_json() {
     let report = Report {
@@ -70,7 +179,7 @@ fn report_as_text_and_json() {
         instructions: 2_000_000_000,
         virtual_ns: 2_100_000_000,
         idle_ns: 100_000_000,
-        iommu: serde_json::json!({ "windows": [{ "liobn": 0x8000_0001_u64, "mapped": 3 }], "faults": 0 }),
+        iommu: iommu(),
         devices: vec![DeviceSummary {
             name: "nvme0".into(),
             address: "00:01.0".into(),
@@ -85,6 +194,7 @@ fn report_as_text_and_json() {
         ..Report::default()
     };
     insta::assert_snapshot!(text::render(&report));
+    assert_documented(&serde_json::to_value(&report).unwrap());
     let json: serde_json::Value = serde_json::from_str(&report.to_json().unwrap()).unwrap();
     assert_eq!(json["instructions"], 2_000_000_000_u64);
     assert!(json["host"]["seconds"].is_number());

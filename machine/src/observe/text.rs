@@ -1,9 +1,10 @@
 //! The report as text for a terminal.
 
-use std::fmt::Write;
+use std::collections::BTreeMap;
+use std::fmt::{Result, Write};
 
-use serde_json::Value;
-
+use super::counters::Calls;
+use super::iommu::{DdwSummary, IommuSummary, WindowSummary};
 use super::report::Report;
 
 /// Renders a report. Lines end with `\n`.
@@ -14,64 +15,150 @@ pub fn render(report: &Report) -> String {
     out
 }
 
-fn write_all(out: &mut String, r: &Report) -> std::fmt::Result {
+fn write_all(out: &mut String, report: &Report) -> Result {
+    summary(out, report)?;
+    phases(out, report)?;
+    iommu(out, &report.iommu)?;
+    calls(out, "hypercalls", &report.hypercalls)?;
+    calls(out, "RTAS calls", &report.rtas)?;
+    devices(out, report)?;
+    checks(out, report)
+}
+
+fn summary(out: &mut String, r: &Report) -> Result {
+    let (cpus, memory) = (r.machine.cpus, bytes(r.machine.memory));
+    let (time, idle) = (seconds(r.virtual_ns), seconds(r.idle_ns));
     writeln!(out, "== report ==")?;
     writeln!(
         out,
-        "machine       {}, {} vCPU(s), {} memory",
-        r.machine.kind,
-        r.machine.cpus,
-        bytes(r.machine.memory)
+        "machine       {}, {cpus} vCPU(s), {memory} memory",
+        r.machine.kind
     )?;
-    writeln!(out, "end           {}", r.end)?;
+    write!(out, "end           {}", r.end)?;
+    match r.reboots {
+        0 => writeln!(out)?,
+        n => writeln!(out, ", after {n} reboot(s)")?,
+    }
     writeln!(out, "instructions  {}", grouped(r.instructions))?;
-    writeln!(
-        out,
-        "virtual time  {} ({} of it idle, skipped)",
-        seconds(r.virtual_ns),
-        seconds(r.idle_ns)
-    )?;
+    writeln!(out, "virtual time  {time} ({idle} of it idle, skipped)")?;
     writeln!(
         out,
         "host time     {:.2} s, {:.0} MIPS",
         r.host.seconds, r.host.mips
-    )?;
+    )
+}
+
+fn phases(out: &mut String, r: &Report) -> Result {
     writeln!(
         out,
         "\nphases                        virtual time      instructions   host s"
     )?;
     for (i, p) in r.phases.iter().enumerate() {
         let host = r.host.phase_seconds.get(i).copied().unwrap_or_default();
+        let (at, instructions) = (seconds(p.at_ns), grouped(p.instructions));
         writeln!(
             out,
-            "  {:<26}  {:>12}  {:>16}  {host:>7.2}",
-            p.name,
-            seconds(p.at_ns),
-            grouped(p.instructions)
+            "  {:<26}  {at:>12}  {instructions:>16}  {host:>7.2}",
+            p.name
         )?;
     }
-    if !r.iommu.is_null() {
-        writeln!(out, "\nDMA windows and DDW calls")?;
-        value(out, &r.iommu, 1)?;
+    Ok(())
+}
+
+fn iommu(out: &mut String, r: &IommuSummary) -> Result {
+    writeln!(out, "\nDMA windows (rules: {})", r.personality)?;
+    for w in &r.windows {
+        window(out, w)?;
     }
-    writeln!(out, "\nhypercalls")?;
-    for (name, c) in &r.hypercalls {
-        writeln!(
+    left_out(out, r.windows_dropped, "removed windows")?;
+    writeln!(out, "\nDDW calls")?;
+    for call in &r.ddw_calls {
+        ddw_call(out, call)?;
+    }
+    left_out(out, r.ddw_calls_dropped, "later calls")?;
+    if !r.hcall_errors.is_empty() {
+        writeln!(out, "\nrefused TCE hypercalls, with their status")?;
+    }
+    for (what, count) in &r.hcall_errors {
+        writeln!(out, "  {what:<30}{:>14}", grouped(*count))?;
+    }
+    writeln!(out, "\nDMA faults: {}", grouped(r.faults_total))?;
+    for fault in &r.faults {
+        writeln!(out, "  {fault}")?;
+    }
+    left_out(
+        out,
+        r.faults_total.saturating_sub(r.faults.len() as u64),
+        "earlier faults",
+    )
+}
+
+fn window(out: &mut String, w: &WindowSummary) -> Result {
+    let (size, page) = (bytes(w.size), bytes(w.page_size));
+    let (peak, entries) = (grouped(w.entries_peak), grouped(w.entries));
+    let (read, written) = (bytes(w.bytes_read), bytes(w.bytes_written));
+    writeln!(
+        out,
+        "  LIOBN {}  {}: {size} at {}, {page} pages",
+        w.liobn, w.kind, w.bus_address
+    )?;
+    write!(out, "    from {}", seconds(w.created_ns))?;
+    match w.removed_ns {
+        None => writeln!(
             out,
-            "  {name:<30}{:>14}{}",
-            grouped(c.calls),
-            failed(c.failed)
-        )?;
-    }
-    writeln!(out, "\nRTAS calls")?;
-    for (name, c) in &r.rtas {
-        writeln!(
+            " to the end, {} entries still in use",
+            grouped(w.entries_now)
+        )?,
+        Some(at) => writeln!(
             out,
-            "  {name:<34}{:>10}{}",
-            grouped(c.calls),
-            failed(c.failed)
-        )?;
+            " to {}, {} entries not cleared",
+            seconds(at),
+            grouped(w.entries_at_removal)
+        )?,
     }
+    writeln!(
+        out,
+        "    at most {peak} of {entries} entries in use; devices read {read}, wrote {written}, {} fault(s)",
+        grouped(w.faults)
+    )
+}
+
+fn ddw_call(out: &mut String, call: &DdwSummary) -> Result {
+    writeln!(
+        out,
+        "  {:>12}  {} ({})",
+        seconds(call.at_ns),
+        call.name,
+        call.arguments
+    )?;
+    write!(
+        out,
+        "{:17}returned {} ({})",
+        "", call.status, call.status_name
+    )?;
+    if call.status == 0 && !call.outputs.0.is_empty() {
+        write!(out, ": {}", call.outputs)?;
+    }
+    writeln!(out)
+}
+
+fn left_out(out: &mut String, n: u64, what: &str) -> Result {
+    if n == 0 {
+        return Ok(());
+    }
+    writeln!(out, "  ({} {what} are not listed)", grouped(n))
+}
+
+fn calls(out: &mut String, title: &str, calls: &BTreeMap<String, Calls>) -> Result {
+    writeln!(out, "\n{title}")?;
+    for (name, c) in calls {
+        let (count, failed) = (grouped(c.calls), failed(c.failed));
+        writeln!(out, "  {name:<34}{count:>10}{failed}")?;
+    }
+    Ok(())
+}
+
+fn devices(out: &mut String, r: &Report) -> Result {
     writeln!(out, "\ndevices")?;
     for d in &r.devices {
         let (read, written) = (bytes(d.bytes_read), bytes(d.bytes_written));
@@ -89,84 +176,18 @@ fn write_all(out: &mut String, r: &Report) -> std::fmt::Result {
         out,
         "  device memory: {} loads, {} stores, {} errors",
         r.mmio.reads, r.mmio.writes, r.mmio.errors
-    )?;
+    )
+}
+
+fn checks(out: &mut String, r: &Report) -> Result {
     if !r.checks.is_empty() {
         writeln!(out, "\nchecks")?;
     }
     for c in &r.checks {
-        writeln!(
-            out,
-            "  {} {}: {}",
-            if c.ok { "ok  " } else { "FAIL" },
-            c.name,
-            c.detail
-        )?;
+        let word = if c.ok { "ok  " } else { "FAIL" };
+        writeln!(out, "  {word} {}: {}", c.name, c.detail)?;
     }
     Ok(())
-}
-
-/// Any JSON value as indented lines: scalars after their key, an object of scalars on one line.
-fn value(out: &mut String, v: &Value, depth: usize) -> std::fmt::Result {
-    let pad = "  ".repeat(depth);
-    match v {
-        Value::Object(map) if depth > 1 && map.values().all(is_scalar) => {
-            writeln!(out, "{pad}{}", pairs(map))
-        }
-        Value::Object(map) => {
-            for (key, v) in map {
-                if is_scalar(v) {
-                    writeln!(out, "{pad}{key} {}", scalar(key, v))?;
-                } else if !is_empty(v) {
-                    writeln!(out, "{pad}{key}")?;
-                    value(out, v, depth + 1)?;
-                }
-            }
-            Ok(())
-        }
-        Value::Array(items) => items.iter().try_for_each(|item| value(out, item, depth)),
-        other => writeln!(out, "{pad}{}", scalar("", other)),
-    }
-}
-
-fn pairs(map: &serde_json::Map<String, Value>) -> String {
-    map.iter()
-        .map(|(k, v)| format!("{k} {}", scalar(k, v)))
-        .collect::<Vec<_>>()
-        .join(", ")
-}
-
-fn is_scalar(v: &Value) -> bool {
-    !v.is_object() && !v.is_array()
-}
-
-fn is_empty(v: &Value) -> bool {
-    v.as_array().is_some_and(Vec::is_empty) || v.as_object().is_some_and(serde_json::Map::is_empty)
-}
-
-/// Keys whose numbers are addresses or identifiers are shown in hexadecimal.
-fn scalar(key: &str, v: &Value) -> String {
-    let hex = [
-        "liobn",
-        "start",
-        "base",
-        "addr",
-        "iova",
-        "gpa",
-        "tce",
-        "buid",
-        "window_size",
-    ]
-    .iter()
-    .any(|k| key.contains(k));
-    match v {
-        Value::String(s) => s.clone(),
-        Value::Number(n) => match n.as_u64() {
-            Some(n) if hex => format!("{n:#x}"),
-            Some(n) => grouped(n),
-            None => n.to_string(),
-        },
-        other => other.to_string(),
-    }
 }
 
 fn failed(n: u64) -> String {

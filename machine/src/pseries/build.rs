@@ -8,6 +8,7 @@ use viommu_devices::edu::Edu;
 use viommu_devices::memory::GuestRam;
 use viommu_devices::nvme::NvmeController;
 use viommu_devices::pci::PciDevice;
+use viommu_devices::spapr::MSI_WINDOW;
 use viommu_devices::spapr::iommu::rules::Personality;
 use viommu_devices::spapr::iommu::spec::Liobn;
 use viommu_devices::spapr::iommu::{Members, PeConfig, SpaprIommu};
@@ -20,8 +21,6 @@ use vm_memory::GuestAddress;
 use super::config::{ConfigError, DeviceConfig, DiskConfig, DiskMode, MachineConfig};
 use super::map;
 
-/// PCI address of the message window: the IOMMU keeps dynamic windows clear of it.
-const MSI_WINDOW: u64 = 0x400_0000_0000;
 /// Most that a snapshot holds in memory, in bytes.
 const SNAPSHOT_MAX: u64 = 4 << 30;
 

@@ -122,7 +122,6 @@ impl Machine {
             until_poll -= 1;
             self.platform.run_devices();
             if let Some(end) = self.over() {
-                self.platform.drain_console();
                 self.poll(host);
                 self.platform.console.phase(
                     "end",
@@ -146,11 +145,12 @@ impl Machine {
     }
 
     fn over(&mut self) -> Option<End> {
-        if let Some(end) = &self.platform.end {
-            return Some(end.clone());
-        }
+        // First, as the guest may have switched itself off right after it printed the pattern.
         if self.platform.console.until_seen() {
             return Some(End::Until(self.config.until.clone().unwrap_or_default()));
+        }
+        if let Some(end) = &self.platform.end {
+            return Some(end.clone());
         }
         let max = self.config.max_instructions?;
         (self.platform.counters.instructions >= max).then_some(End::MaxInstructions)
@@ -291,7 +291,7 @@ impl Machine {
             instructions: p.counters.instructions,
             virtual_ns: p.clock.now_ns(),
             idle_ns: p.clock.idle_ns(),
-            iommu: serde_json::to_value(p.iommu.report()).unwrap_or_default(),
+            iommu: p.iommu.report().into(),
             hypercalls: p.counters.hypercalls_by_name(),
             rtas: p.counters.rtas_by_name(),
             devices: devices.collect(),

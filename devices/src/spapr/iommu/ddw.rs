@@ -37,6 +37,7 @@ impl State {
             // RTAS itself limits a call to 16 cells; so does the record.
             let few = |cells: &[u32]| cells.iter().copied().take(16).collect();
             self.calls.push(DdwCall {
+                at_ns: self.now_ns,
                 name,
                 args: few(args),
                 status,
@@ -252,7 +253,8 @@ impl State {
         page_shift: u32,
         kind: Kind,
     ) {
-        let window = Window::new(liobn, base, size, page_shift, kind, self.next_order);
+        let mut window = Window::new(liobn, base, size, page_shift, kind, self.next_order);
+        window.created_ns = self.now_ns;
         self.next_order += 1;
         if let Some(pe) = pe.and_then(|pe| self.pes.get_mut(pe)) {
             pe.windows.push(super::WindowRef { base, size, liobn });

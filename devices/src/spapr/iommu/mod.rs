@@ -154,6 +154,7 @@ struct State {
     windows: BTreeMap<Liobn, Window>,
     budget: Budget,
     next_order: u64,
+    now_ns: u64,
     past: VecDeque<WindowReport>,
     past_dropped: u64,
     calls: Vec<DdwCall>,
@@ -168,7 +169,7 @@ impl State {
             self.past.pop_front();
             self.past_dropped += 1;
         }
-        self.past.push_back(window.report(true));
+        self.past.push_back(window.report(Some(self.now_ns)));
     }
 
     /// The window of a requester that holds `iova`, and the offset in it.
@@ -228,6 +229,7 @@ impl SpaprIommu {
             windows: BTreeMap::new(),
             budget: Budget::for_ram(ram_size),
             next_order: 0,
+            now_ns: 0,
             past: VecDeque::new(),
             past_dropped: 0,
             calls: Vec::new(),
@@ -309,6 +311,11 @@ impl SpaprIommu {
         Ok(())
     }
 
+    /// Tells the unit the virtual time in nanoseconds: windows and dynamic-window calls of the report carry it.
+    pub fn set_now(&self, now_ns: u64) {
+        self.write().now_ns = now_ns;
+    }
+
     /// The translator for functions below one host bridge.
     pub fn for_phb(&self, buid: u64) -> PhbTranslator {
         PhbTranslator {
@@ -380,7 +387,7 @@ impl SpaprIommu {
         };
         let state = self.read();
         let mut windows: Vec<WindowReport> = state.past.iter().cloned().collect();
-        windows.extend(state.windows.values().map(|w| w.report(false)));
+        windows.extend(state.windows.values().map(|w| w.report(None)));
         windows.sort_by_key(|w| w.order);
         let name = |nr: u64| hcall::name(nr).unwrap_or("unknown");
         IommuReport {

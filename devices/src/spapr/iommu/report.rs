@@ -23,8 +23,10 @@ pub struct WindowReport {
     pub vio: bool,
     /// Place in the order in which windows came into being, from 0.
     pub order: u64,
-    /// It exists no more.
-    pub removed: bool,
+    /// When it came into being, in nanoseconds of virtual time.
+    pub created_ns: u64,
+    /// When it was removed, in nanoseconds of virtual time; none while it exists.
+    pub removed_ns: Option<u64>,
     /// Entries that allow access now.
     pub entries_now: u64,
     /// Entries that allowed access when the window was removed: the guest should have cleared them.
@@ -42,6 +44,8 @@ pub struct WindowReport {
 /// One dynamic-window RTAS call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DdwCall {
+    /// When, in nanoseconds of virtual time.
+    pub at_ns: u64,
     /// RTAS name.
     pub name: &'static str,
     /// Input cells.

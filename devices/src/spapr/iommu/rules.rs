@@ -1,6 +1,7 @@
 //! How a platform interprets the rules: everything in which platforms differ, as data.
 
 use super::spec::{PageSizes, TCE_4K_SHIFT};
+use crate::spapr::{MSI_WINDOW, MSI_WINDOW_SIZE};
 
 /// A range of bus addresses that no dynamic window may touch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,8 +61,8 @@ impl Personality {
                 size: 1 << 32,
             },
             Reserved {
-                base: 0x400_0000_0000,
-                size: 0x1_0000,
+                base: MSI_WINDOW,
+                size: MSI_WINDOW_SIZE,
             },
         ],
         extensions: 1,

@@ -53,6 +53,8 @@ pub struct Window {
     pub kind: Kind,
     /// Place in the order in which windows came into being.
     pub order: u64,
+    /// When it came into being, in nanoseconds of virtual time.
+    pub created_ns: u64,
     /// The entries.
     pub table: TceTable,
     bytes_read: AtomicU64,
@@ -77,6 +79,7 @@ impl Window {
             page_shift,
             kind,
             order,
+            created_ns: 0,
             table: TceTable::new(size >> page_shift),
             bytes_read: AtomicU64::new(0),
             bytes_written: AtomicU64::new(0),
@@ -139,8 +142,9 @@ impl Window {
         counter.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// For the report.
-    pub fn report(&self, removed: bool) -> WindowReport {
+    /// For the report; `removed_ns` is the time of its removal, none if it still exists.
+    pub fn report(&self, removed_ns: Option<u64>) -> WindowReport {
+        let removed = removed_ns.is_some();
         WindowReport {
             liobn: self.liobn,
             bus_address: self.base,
@@ -149,7 +153,8 @@ impl Window {
             dynamic: self.kind == Kind::Dynamic,
             vio: self.kind == Kind::Vio,
             order: self.order,
-            removed,
+            created_ns: self.created_ns,
+            removed_ns,
             entries_now: if removed { 0 } else { self.table.mapped() },
             entries_at_removal: if removed { self.table.mapped() } else { 0 },
             entries_peak: self.table.peak(),

@@ -17,15 +17,13 @@ use crate::dma::Gpa;
 use crate::effects::{Effects, Msi};
 use crate::pci::PciDevice;
 use crate::pci::regs::{COMMAND, COMMAND_MASTER, INTERRUPT_PIN};
+use crate::spapr::MSI_WINDOW_SIZE;
 
 pub use config_access::{buid_of, config_addr};
 pub use function::{BarInfo, FunctionInfo};
 
 /// INTx lines of a bridge.
 pub const LSI_LINES: u32 = 4;
-
-/// Bytes of the window that takes messages.
-pub const MSI_WINDOW_SIZE: u64 = 0x1_0000;
 
 /// A range of processor addresses that the bridge forwards to PCI memory space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

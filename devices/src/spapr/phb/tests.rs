@@ -4,6 +4,7 @@ use crate::pci::intx::Intx;
 use crate::pci::msi::Msi as MsiCapability;
 use crate::pci::msix::Msix;
 use crate::pci::regs::*;
+use crate::spapr::MSI_WINDOW;
 use crate::spapr::rtas::{RTAS_PARAMETER, RtasCall, RtasReply};
 
 const BUID: u64 = 0x8_0000_2000_0000;
@@ -111,7 +112,7 @@ fn phb() -> Phb {
             pci: 0x2100_0000_0000,
             size: 1 << 40,
         },
-        msi_window: 0x400_0000_0000,
+        msi_window: MSI_WINDOW,
         lsi_irq_base: 0x1000,
         msi_irq_base: 0x1103,
         n_msi: 16,

@@ -100,6 +100,7 @@ fn answer(
 fn windows(platform: &Platform, request: &RtasRequest) -> RtasReply {
     let mut cells = [0; MAX_CELLS];
     let outputs = &mut cells[..request.nret.min(MAX_CELLS)];
+    platform.iommu.set_now(platform.clock.now_ns());
     match request.call {
         RtasCall::IbmQueryPeDmaWindow => {
             platform.iommu.query_pe_dma_window(request.args(), outputs)

@@ -123,13 +123,21 @@ fn bytes_faults_and_windows_are_reported() {
     );
     assert_ne!(port.read(Iova(0), &mut buf).unwrap_err().reason, NOT_MEMORY);
     u.put(liobn, base, 0);
+    u.iommu.set_now(70);
     u.remove(liobn);
     let report = u.iommu.report();
     let w = &report.windows[2];
     assert_eq!(
-        (w.order, w.dynamic, w.removed, w.bus_address),
-        (2, true, true, DYNAMIC)
+        (
+            w.order,
+            w.dynamic,
+            w.created_ns,
+            w.removed_ns,
+            w.bus_address
+        ),
+        (2, true, 0, Some(70), DYNAMIC)
     );
+    assert_eq!(report.ddw_calls[1].at_ns, 70);
     assert_eq!((w.bytes_read, w.bytes_written, w.faults), (32, 24, 1));
     assert_eq!(
         (w.entries_now, w.entries_at_removal, w.entries_peak),

@@ -2,6 +2,13 @@
 //!
 //! Needs the network the first time. `VIOMMU` is the binary to test.
 
+mod console;
+mod disks;
+mod ends;
+mod scripted;
+mod userland;
+
+use std::path::Path;
 use std::process::{Command, Output};
 
 use viommu_tests::{binary, text};
@@ -17,7 +24,19 @@ struct Boot {
     report: serde_json::Value,
 }
 
-fn run(args: &[&str]) -> (Output, serde_json::Value) {
+/// What a finished run printed, and its report (null if there is none).
+fn finished(output: &Output, report: &Path) -> Boot {
+    let report = std::fs::read(report)
+        .ok()
+        .and_then(|r| serde_json::from_slice(&r).ok());
+    Boot {
+        log: text(&output.stdout) + &text(&output.stderr),
+        report: report.unwrap_or_default(),
+    }
+}
+
+/// Boots and demands this status.
+fn run(args: &[&str], status: i32) -> Boot {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("report.json");
     let output = Command::new(binary())
@@ -26,19 +45,30 @@ fn run(args: &[&str]) -> (Output, serde_json::Value) {
         .args(args)
         .output()
         .expect("the binary runs");
-    let report = std::fs::read(&path)
-        .ok()
-        .and_then(|r| serde_json::from_slice(&r).ok());
-    (output, report.unwrap_or_default())
+    let boot = finished(&output, &path);
+    let code = output.status.code();
+    assert_eq!(
+        code,
+        Some(status),
+        "{args:?} ended with\n{}",
+        tail(&boot.log)
+    );
+    boot
+}
+
+/// The end of the console and the program's own words, without the report between them.
+fn tail(log: &str) -> String {
+    let (console, rest) = log.split_once("== report ==").unwrap_or((log, ""));
+    let lines: Vec<_> = console.lines().collect();
+    let words = rest.lines().filter(|l| l.starts_with("viommu: "));
+    let console = lines[lines.len().saturating_sub(60)..].iter().copied();
+    console.chain(words).collect::<Vec<_>>().join("\n")
 }
 
 /// Boots and demands what every good boot has.
 fn boot(args: &[&str]) -> Boot {
-    let (output, report) = run(args);
-    let log = text(&output.stdout) + &text(&output.stderr);
-    let tail: Vec<_> = log.lines().rev().take(40).collect();
-    let tail = tail.into_iter().rev().collect::<Vec<_>>().join("\n");
-    assert_eq!(output.status.code(), Some(0), "{args:?} ended with\n{tail}");
+    let boot = run(args, 0);
+    let log = &boot.log;
     for line in log.lines().filter(|l| l.contains("] ")) {
         assert!(
             !BAD.iter().any(|b| line.contains(b))
@@ -51,13 +81,14 @@ fn boot(args: &[&str]) -> Boot {
         "viommu-init: userspace reached",
         "viommu-init: done",
     ] {
-        assert!(log.contains(wanted), "{args:?}: no {wanted:?} in\n{tail}");
+        has(&boot, wanted);
     }
-    Boot { log, report }
+    boot
 }
 
 fn has(boot: &Boot, wanted: &str) {
-    assert!(boot.log.contains(wanted), "no {wanted:?} in\n{}", boot.log);
+    let log = &boot.log;
+    assert!(log.contains(wanted), "no {wanted:?} in\n{}", tail(log));
 }
 
 fn window(log: &str) -> bool {

@@ -1,0 +1,134 @@
+//! A run as the host sees it: console output, terminal input, status line, and what Ctrl-C does.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use super::status::Status;
+use super::terminal::Terminal;
+use super::{Failure, output};
+use crate::observe::Report;
+use crate::observe::report::HostSummary;
+use crate::pseries::host::Moment;
+use crate::pseries::{End, Host, HostInput, Machine, MachineConfig, OnReboot};
+
+/// Set by Ctrl-C and by the signals that ask a process to end, so that the run ends in order: the terminal is restored, the default disk
+/// image is deleted.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// The host's side of a run.
+pub struct Session {
+    terminal: Option<Terminal>,
+    status: Status,
+    started: Instant,
+    phase_seconds: Vec<f64>,
+}
+
+/// How a run went.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The report, without checks. After reboots: that of the last run.
+    pub report: Report,
+    /// How it ended.
+    pub end: End,
+    /// A signal ended it.
+    pub interrupted: bool,
+    /// The console's lines since the last reboot.
+    pub log: String,
+}
+
+impl Session {
+    /// Takes the terminal if the run is `interactive`.
+    ///
+    /// # Errors
+    /// There is no terminal.
+    pub fn open(interactive: bool) -> Result<Session, Failure> {
+        let terminal = interactive.then(Terminal::open).transpose()?;
+        // Without a handler a signal just ends the process, which is no reason not to run.
+        if let Err(e) = ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::Relaxed)) {
+            log::warn!("Ctrl-C will not end the run in order: {e}");
+        }
+        Ok(Session {
+            status: Status::new(terminal.is_none()),
+            terminal,
+            started: Instant::now(),
+            phase_seconds: Vec::new(),
+        })
+    }
+
+    /// Runs the machine, and again after each reboot if it is to restart. `max_instructions` holds for all of it.
+    ///
+    /// # Errors
+    /// The machine cannot be built.
+    pub fn run(mut self, config: &MachineConfig) -> Result<Outcome, Failure> {
+        let mut config = config.clone();
+        let mut reboots = 0;
+        loop {
+            self.phase_seconds.clear();
+            let mut machine = Machine::new(config.clone()).map_err(Failure::user)?;
+            let end = machine.run(&mut self);
+            let executed = machine.platform().counters.instructions;
+            config.max_instructions = config.max_instructions.map(|n| n.saturating_sub(executed));
+            if end == End::Reboot && config.on_reboot == OnReboot::Restart {
+                reboots += 1;
+                continue;
+            }
+            let mut report = machine.report(&end);
+            report.reboots = reboots;
+            let interrupted = INTERRUPTED.load(Ordering::Relaxed);
+            if interrupted && end == End::UserQuit {
+                report.end = "interrupted".into();
+            }
+            self.finish(&mut report);
+            return Ok(Outcome {
+                log: machine.platform().console.log().to_owned(),
+                interrupted,
+                report,
+                end,
+            });
+        }
+    }
+
+    /// Adds what depends on the host.
+    fn finish(mut self, report: &mut Report) {
+        let seconds = self.started.elapsed().as_secs_f64();
+        self.phase_seconds.resize(report.phases.len(), seconds);
+        report.host = HostSummary {
+            seconds,
+            mips: report.instructions as f64 / seconds.max(1e-9) / 1e6,
+            phase_seconds: self.phase_seconds,
+        };
+    }
+}
+
+impl Host for Session {
+    fn poll(&mut self, moment: Moment<'_>, room: usize) -> HostInput {
+        self.phase_seconds
+            .resize(moment.phases, self.started.elapsed().as_secs_f64());
+        if !moment.console.is_empty() {
+            self.status.suspend(|| {
+                // A console that cannot be shown does not stop the guest; the report at the end meets the same trouble and tells.
+                let _ = output::put_bytes(moment.console);
+            });
+        }
+        self.status
+            .update(moment.now_ns, moment.instructions, moment.last_line);
+        let mut input = HostInput::default();
+        if let Some(terminal) = &mut self.terminal {
+            let typed = terminal.poll(room);
+            (input.bytes, input.quit) = (typed.bytes, typed.quit);
+        }
+        input.quit |= INTERRUPTED.load(Ordering::Relaxed);
+        input
+    }
+
+    fn idle(&mut self, time: Option<Duration>) -> bool {
+        const LONGEST: Duration = Duration::from_millis(20);
+        match &mut self.terminal {
+            Some(terminal) => {
+                terminal.wait(time.map_or(LONGEST, |t| t.min(LONGEST)));
+                true
+            }
+            None => false,
+        }
+    }
+}
