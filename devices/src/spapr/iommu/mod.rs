@@ -27,7 +27,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use self::report::{DdwCall, IommuReport, WindowReport};
-use self::rules::Personality;
+use self::rules::{Personality, Refusable, Refusal, Refusals};
 use self::spec::{Liobn, TCE_4K_SHIFT};
 use self::table::Budget;
 use self::window::{Kind, Window};
@@ -144,12 +144,15 @@ struct Pe {
     config: PeConfig,
     /// What exists now, for translation.
     windows: Vec<WindowRef>,
+    /// In limited address mode: windows lie above 4 GiB, but as low as possible.
+    limited: bool,
 }
 
 #[derive(Debug)]
 struct State {
     ram_size: u64,
     personality: Personality,
+    refusals: Refusals,
     pes: Vec<Pe>,
     windows: BTreeMap<Liobn, Window>,
     budget: Budget,
@@ -225,6 +228,7 @@ impl SpaprIommu {
         let state = State {
             ram_size,
             personality,
+            refusals: Refusals::default(),
             pes: Vec::new(),
             windows: BTreeMap::new(),
             budget: Budget::for_ram(ram_size),
@@ -261,6 +265,23 @@ impl SpaprIommu {
         self.inner.faults.lock().unwrap_or_else(|e| e.into_inner())
     }
 
+    /// Injects refusals, which count calls from now on. Replaces earlier ones.
+    pub fn refuse(&self, refusals: Vec<Refusal>) {
+        self.write().refusals = Refusals::new(refusals);
+    }
+
+    /// Memory of the partition ends at `ram_size` from now on: entries may name pages below it. Entries that name pages above stay;
+    /// H_GET_TCE answers H_PARTIAL for them.
+    pub fn set_ram_size(&self, ram_size: u64) {
+        let mut state = self.write();
+        state.ram_size = ram_size;
+        let used = state.budget.used;
+        state.budget = Budget {
+            used,
+            ..Budget::for_ram(ram_size)
+        };
+    }
+
     /// Adds a PE with its default window.
     ///
     /// # Errors
@@ -277,6 +298,7 @@ impl SpaprIommu {
         state.pes.push(Pe {
             config,
             windows: Vec::with_capacity(p.windows as usize),
+            limited: false,
         });
         state.insert_window(
             Some(pe),
@@ -332,23 +354,27 @@ impl SpaprIommu {
     /// ibm,query-pe-dma-window (config_addr, buid_hi, buid_lo) -> (status, windows available, largest block, page sizes, migration mask);
     /// the block takes two cells, high first, in the six-output form. LoPAR §7.3.14.1.
     pub fn query_pe_dma_window(&self, args: &[u32], rets: &mut [u32]) {
-        self.write().ddw(QUERY, args, rets, State::query);
+        self.write()
+            .ddw(QUERY, args, rets, Refusable::Query, State::query);
     }
 
     /// ibm,create-pe-dma-window (config_addr, buid_hi, buid_lo, page shift, window shift) -> (status, LIOBN, bus address high, low).
     /// LoPAR §7.3.14.2.
     pub fn create_pe_dma_window(&self, args: &[u32], rets: &mut [u32]) {
-        self.write().ddw(CREATE, args, rets, State::create);
+        self.write()
+            .ddw(CREATE, args, rets, Refusable::Create, State::create);
     }
 
     /// ibm,remove-pe-dma-window (LIOBN) -> (status). LoPAR §7.3.14.3.
     pub fn remove_pe_dma_window(&self, args: &[u32], rets: &mut [u32]) {
-        self.write().ddw(REMOVE, args, rets, State::remove);
+        self.write()
+            .ddw(REMOVE, args, rets, Refusable::Remove, State::remove);
     }
 
-    /// ibm,reset-pe-dma-windows (config_addr, buid_hi, buid_lo) -> (status). LoPAR §7.3.14.4.
+    /// ibm,reset-pe-dma-windows (config_addr, buid_hi, buid_lo[, limited address mode]) -> (status). LoPAR §7.3.14.4.
     pub fn reset_pe_dma_windows(&self, args: &[u32], rets: &mut [u32]) {
-        self.write().ddw(RESET, args, rets, State::reset_windows);
+        self.write()
+            .ddw(RESET, args, rets, Refusable::Reset, State::reset_windows);
     }
 
     /// What the node of the (first) PE below a host bridge says.

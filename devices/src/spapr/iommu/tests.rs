@@ -4,10 +4,11 @@ mod ddw;
 mod dma;
 mod hcalls;
 mod model;
+mod personalities;
 
 use vm_memory::{Bytes, GuestAddress};
 
-use super::rules::{Personality, Reserved};
+use super::rules::{Laxities, MAX_BLOCK, Personality, Reserved};
 use super::spec::*;
 use super::table::{Budget, TableFull, TceTable};
 use super::window::{TCE_INVALID, TCE_NO_READ, TCE_NO_WRITE, place};
@@ -108,6 +109,22 @@ impl Unit {
         let mut rets = [0xdead];
         self.iommu.reset_pe_dma_windows(&pe_args(), &mut rets);
         rets[0] as i32
+    }
+    /// The four-argument form.
+    fn reset_mode(&self, mode: u32) -> i32 {
+        let [a, b, c] = pe_args();
+        let mut rets = [0xdead];
+        self.iommu.reset_pe_dma_windows(&[a, b, c, mode], &mut rets);
+        rets[0] as i32
+    }
+    fn query_six(&self) -> [u32; 6] {
+        let mut rets = [0; 6];
+        self.iommu.query_pe_dma_window(&pe_args(), &mut rets);
+        rets
+    }
+    fn refuse(&self, refusals: &[&str]) {
+        let refusals = refusals.iter().map(|r| r.parse().unwrap());
+        self.iommu.refuse(refusals.collect());
     }
     fn snapshot(&self) -> Snapshot {
         let s = self.iommu.read();

@@ -87,12 +87,12 @@ impl Window {
         }
     }
 
-    /// Number of the entry at `ioba`, if `n` entries from there lie in the window and `ioba` begins a page.
-    pub fn entries_at(&self, ioba: u64, n: u64) -> Option<u64> {
+    /// Number of the entry whose page begins at `ioba`, if it lies in the window.
+    pub fn entry_at(&self, ioba: u64) -> Option<u64> {
         let offset = ioba.checked_sub(self.base)?;
         let entry = offset >> self.page_shift;
         let aligned = offset & ((1 << self.page_shift) - 1) == 0;
-        (aligned && entry < self.table.size() && n <= self.table.size() - entry).then_some(entry)
+        (aligned && entry < self.table.size()).then_some(entry)
     }
 
     /// Translates a prefix of `len` bytes at `offset` bytes into the window; `offset` must be inside.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::spapr::{MSI_WINDOW, MSI_WINDOW_SIZE};
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -36,7 +37,10 @@ enum Op {
     Remove {
         window: usize,
     },
-    Reset,
+    Reset {
+        /// The fourth argument.
+        mode: Option<bool>,
+    },
     Translate {
         window: usize,
         ioba: u64,
@@ -76,12 +80,24 @@ fn op() -> impl Strategy<Value = Op> {
                 1 => prop::collection::vec(tce(), 0..20)]).prop_map(|(window, ioba, tces)| Op::Indirect { window, ioba, tces }),
         3 => (window(), offset()).prop_map(|(window, ioba)| Op::Get { window, ioba }),
         1 => Just(Op::Query),
-        3 => (prop::sample::select(vec![12, 12, 16, 16, 21, 24, 13, 34]), prop_oneof![8 => 12u32..52, 1 => any::<u32>()])
+        3 => (prop::sample::select(vec![12, 12, 16, 16, 21, 24, 25, 26, 27, 28, 13, 34]), prop_oneof![8 => 12u32..52, 2 => 52u32..65, 1 => any::<u32>()])
             .prop_map(|(page_shift, window_shift)| Op::Create { page_shift, window_shift }),
         2 => window().prop_map(|window| Op::Remove { window }),
-        1 => Just(Op::Reset),
+        1 => any::<Option<bool>>().prop_map(|mode| Op::Reset { mode }),
         8 => (window(), offset(), 1u64..0x30000, any::<bool>())
             .prop_map(|(window, ioba, len, write)| Op::Translate { window, ioba, len, write }),
+    ]
+}
+
+fn personality() -> impl Strategy<Value = Personality> {
+    let mix = "windows=3,pages=4K+64K+2M+16M+32M+64M+128M+256M+16G,block=2048T,migration=0xf";
+    let small = "powervm,block=256,default-base=1G,default-size=1G,extensions=2";
+    prop_oneof![
+        Just(Personality::KVM),
+        Just(Personality::POWERVM),
+        Just(mix.parse().unwrap()),
+        Just((mix.to_owned() + ",extensions=3").parse().unwrap()),
+        Just(small.parse().unwrap()),
     ]
 }
 
@@ -95,6 +111,8 @@ struct Plain {
 
 #[derive(Clone, Debug, PartialEq)]
 struct Model {
+    p: Personality,
+    limited: bool,
     windows: BTreeMap<u32, Plain>,
 }
 
@@ -108,10 +126,13 @@ fn plain(base: u64, size: u64, shift: u32) -> Plain {
 }
 
 impl Model {
-    fn boot() -> Self {
+    fn boot(p: Personality) -> Self {
         let vio = plain(0, 0x1000_0000, 12);
+        let default = plain(p.default_base, p.default_size, 12);
         Model {
-            windows: BTreeMap::from([(VIO, vio), (DEFAULT, plain(0, 1 << 30, 12))]),
+            p,
+            limited: false,
+            windows: BTreeMap::from([(VIO, vio), (DEFAULT, default)]),
         }
     }
 
@@ -127,7 +148,7 @@ impl Model {
         let end = self
             .windows
             .get(&liobn)
-            .map_or(0, |w| (w.base + w.size) as u64);
+            .map_or(0, |w| (w.base + w.size) as u64); // 2^64 is 0
         let from = if (offset as i64) < 0 { end } else { base };
         (liobn, from.wrapping_add(offset))
     }
@@ -167,32 +188,39 @@ impl Model {
     }
 
     fn create(&mut self, page_shift: u32, window_shift: u32) -> Result<(u32, u64), i32> {
-        if ![12, 16, 21, 24].contains(&page_shift)
+        let bit = [12, 16, 24, 25, 26, 27, 28, 34, 21].map(Some);
+        let bit = bit.iter().position(|s| *s == Some(page_shift));
+        if bit.is_none_or(|b| self.p.page_sizes.bits() >> b & 1 == 0)
             || window_shift < page_shift
-            || window_shift - page_shift > 38
+            || window_shift > 63
+            || 1u128 << (window_shift - page_shift) > self.p.largest_block.into()
         {
             return Err(-3);
         }
-        if self.pe_windows() >= 2 {
+        if self.pe_windows() >= self.p.windows as usize {
             return Err(-1);
         }
         let size = 1u128 << window_shift;
         // The lowest multiple of the size that meets no other window: the start, or where a window ends.
-        let ends = self.windows.values().map(|w| w.base + w.size);
-        let starts = ends
-            .chain([0])
-            .map(|e| e.max(DYNAMIC.into()).next_multiple_of(size));
-        let free = |base: &u128| {
-            self.windows
-                .values()
-                .all(|w| *base >= w.base + w.size || w.base >= base + size)
-        };
-        let base = starts.filter(free).min().unwrap();
-        let liobn = if self.windows.contains_key(&(DEFAULT + 1)) {
-            DEFAULT + 2
+        let from: u128 = if self.limited {
+            1 << 32
         } else {
-            DEFAULT + 1
+            DYNAMIC.into()
         };
+        let message = plain(MSI_WINDOW, MSI_WINDOW_SIZE, 12);
+        let taken: Vec<_> = self.windows.values().chain([&message]).collect();
+        let ends = taken.iter().map(|w| w.base + w.size);
+        let starts = ends.chain([0]).map(|e| e.max(from).next_multiple_of(size));
+        let free = |base: &u128| {
+            base + size <= 1 << 64
+                && taken
+                    .iter()
+                    .all(|w| *base >= w.base + w.size || w.base >= base + size)
+        };
+        let base = starts.filter(free).min().ok_or(-1)?;
+        let liobn = (DEFAULT + 1..)
+            .find(|l| !self.windows.contains_key(l))
+            .unwrap();
         self.windows
             .insert(liobn, plain(base as u64, size as u64, page_shift));
         Ok((liobn, base as u64))
@@ -205,7 +233,7 @@ impl Model {
         if liobn != DEFAULT && self.windows.keys().all(|l| *l == VIO || *l == DEFAULT) {
             self.windows
                 .entry(DEFAULT)
-                .or_insert_with(|| plain(0, 1 << 30, 12));
+                .or_insert_with(|| plain(self.p.default_base, self.p.default_size, 12));
         }
         0
     }
@@ -295,11 +323,15 @@ fn step(u: &Unit, m: &mut Model, op: &Op) {
             true
         }
         Op::Query => {
-            let free = 2 - m.pe_windows() as u32;
-            assert_eq!(
-                u.query(),
-                [0, free, if free == 0 { 0 } else { 1 << 31 }, 0x107, 0]
-            );
+            let free = m.p.windows - m.pe_windows() as u32;
+            let block = if free == 0 { 0 } else { m.p.largest_block };
+            let (sizes, migration) = (m.p.page_sizes.bits(), m.p.migration_mask);
+            let block32 = block.min(1 << 31) as u32;
+            assert_eq!(u.query(), [0, free, block32, sizes, migration]);
+            if m.p.extensions >= 2 {
+                let (hi, lo) = ((block >> 32) as u32, block as u32);
+                assert_eq!(u.query_six(), [0, free, hi, lo, sizes, migration]);
+            }
             true
         }
         Op::Create {
@@ -316,11 +348,20 @@ fn step(u: &Unit, m: &mut Model, op: &Op) {
             assert_eq!(u.remove(liobn), want);
             want != 0
         }
-        Op::Reset => {
+        Op::Reset { mode } => {
             let vio = m.windows[&VIO].clone();
-            *m = Model::boot();
-            m.windows.insert(VIO, vio);
-            assert_eq!(u.reset_windows(), 0);
+            if mode.is_some() && m.p.extensions < 3 {
+                assert_eq!(u.reset_mode(0), -3);
+            } else {
+                *m = Model::boot(m.p);
+                m.windows.insert(VIO, vio);
+                m.limited = *mode == Some(true);
+                let status = match mode {
+                    None => u.reset_windows(),
+                    Some(mode) => u.reset_mode((*mode).into()),
+                };
+                assert_eq!(status, 0);
+            }
             false
         }
         Op::Translate {
@@ -359,9 +400,9 @@ fn step(u: &Unit, m: &mut Model, op: &Op) {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, max_shrink_time: 20_000, ..ProptestConfig::default() })]
     #[test]
-    fn agrees_with_the_model(ops in prop::collection::vec(op(), 1..60)) {
-        let u = unit();
-        let mut m = Model::boot();
+    fn agrees_with_the_model(p in personality(), ops in prop::collection::vec(op(), 1..60)) {
+        let u = unit_with(RAM, p);
+        let mut m = Model::boot(p);
         for op in &ops {
             step(&u, &mut m, op);
         }
