@@ -122,7 +122,7 @@ calls! {
     IbmQueryPeDmaWindow = 0x2013 "ibm,query-pe-dma-window" "what windows could be made",
     IbmCreatePeDmaWindow = 0x2014 "ibm,create-pe-dma-window" "makes a window",
     IbmRemovePeDmaWindow = 0x2015 "ibm,remove-pe-dma-window" "removes a window",
-    IbmResetPeDmaWindows = 0x2016 "ibm,reset-pe-dma-windows" "boot state of a PE's windows",
+    IbmResetPeDmaWindows = 0x2016 "ibm,reset-pe-dma-window" "boot state of a PE's windows",
     StartCpu = 0x2017 "start-cpu" "starts a stopped processor",
     QueryCpuStoppedState = 0x2018 "query-cpu-stopped-state" "whether a processor is stopped",
     StopSelf = 0x2019 "stop-self" "stops the calling processor",

@@ -98,7 +98,7 @@ const CALL_NAMES: &[&str] = &[
     "ibm,query-pe-dma-window",
     "ibm,create-pe-dma-window",
     "ibm,remove-pe-dma-window",
-    "ibm,reset-pe-dma-windows",
+    "ibm,reset-pe-dma-window",
     "start-cpu",
     "query-cpu-stopped-state",
     "stop-self",

@@ -190,7 +190,7 @@ pub struct DmaWindowDescription {
 pub struct DdwDescription {
     /// Tokens of query, create, remove: `ibm,ddw-applicable`.
     pub tokens: [u32; 3],
-    /// Token of `ibm,reset-pe-dma-windows`: first of `ibm,ddw-extensions`; that property is left out if `None`.
+    /// Token of `ibm,reset-pe-dma-window`: first of `ibm,ddw-extensions`; that property is left out if `None`.
     pub reset: Option<u32>,
     /// Values of `ibm,ddw-extensions` after the reset token.
     pub extensions: Vec<u32>,

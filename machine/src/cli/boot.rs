@@ -48,7 +48,8 @@ pub fn boot(args: &BootArgs) -> Result<(), Failure> {
     let report = &mut outcome.report;
     if let Some((expected, written)) = expected {
         report.checks = check::disk(&outcome.log, &expected, written);
-        if plan.config.features.ddw && !plan.config.append.contains("disable_ddw") {
+        let windows_expected = plan.config.features.ddw && plan.config.refusals.is_empty();
+        if windows_expected && !plan.config.append.contains("disable_ddw") {
             report.checks.push(check::window(&outcome.log));
         }
         report.checks.push(check::sane_log(&outcome.log));
@@ -138,6 +139,8 @@ pub fn plan(args: &BootArgs) -> Result<Plan, Failure> {
             multi_tce: !args.no_multitce,
             ddw: !args.no_ddw,
         },
+        personality: args.ddw,
+        refusals: args.inject.clone(),
         until: args.until.clone(),
         max_instructions: args.max_instructions,
         on_reboot: if args.reboot {
@@ -169,7 +172,7 @@ fn images(args: &BootArgs) -> Result<(Option<PathBuf>, Option<PathBuf>), Failure
 
 /// The default image is made where a disk is missing: for an own guest, or for a block device without one.
 fn wants_disk(args: &BootArgs, own_guest: bool) -> bool {
-    let block = |d: &DeviceArg| matches!(d, DeviceArg::Nvme(_) | DeviceArg::VirtioBlk);
+    let block = |d: &DeviceArg| !matches!(d, DeviceArg::Edu);
     args.device.iter().any(block) || (args.device.is_empty() && own_guest)
 }
 
@@ -206,12 +209,15 @@ fn devices(devices: &[DeviceArg], disks: &[DiskArg]) -> Result<Vec<DeviceConfig>
             ))
         };
         out.push(match device {
-            DeviceArg::Nvme(n) => {
+            DeviceArg::Nvme(n) | DeviceArg::NvmeOf48Bits(n) => {
                 let own: Vec<_> = disks.by_ref().take(*n as usize).collect();
                 if own.len() < *n as usize {
                     return Err(missing());
                 }
-                DeviceConfig::Nvme(own)
+                match device {
+                    DeviceArg::NvmeOf48Bits(_) => DeviceConfig::NvmeOf48Bits(own),
+                    _ => DeviceConfig::Nvme(own),
+                }
             }
             DeviceArg::VirtioBlk => DeviceConfig::VirtioBlk(disks.next().ok_or_else(missing)?),
             DeviceArg::Edu => DeviceConfig::Edu,

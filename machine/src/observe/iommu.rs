@@ -159,7 +159,10 @@ fn layout(name: &str, outputs: usize) -> (&'static [Part], &'static [Part]) {
             &[One("liobn"), Two("bus_address")],
         ),
         (REMOVE, _) => (&[One("liobn")], &[]),
-        (RESET, _) => (&PE, &[]),
+        (RESET, _) => (
+            &[One("config_addr"), Two("buid"), One("limited_address_mode")],
+            &[],
+        ),
         _ => (&[], &[]),
     }
 }

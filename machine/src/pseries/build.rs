@@ -9,7 +9,6 @@ use viommu_devices::memory::GuestRam;
 use viommu_devices::nvme::NvmeController;
 use viommu_devices::pci::PciDevice;
 use viommu_devices::spapr::MSI_WINDOW;
-use viommu_devices::spapr::iommu::rules::Personality;
 use viommu_devices::spapr::iommu::spec::Liobn;
 use viommu_devices::spapr::iommu::{Members, PeConfig, SpaprIommu};
 use viommu_devices::spapr::phb::{FunctionInfo, Phb, PhbConfig, Window};
@@ -55,8 +54,9 @@ pub fn ram(memory: u64) -> Result<GuestRam, ConfigError> {
 ///
 /// # Errors
 /// [`ConfigError::DeviceTree`] if the addresses of [`map`] contradict each other.
-pub fn iommu(memory: u64) -> Result<SpaprIommu, ConfigError> {
-    let iommu = SpaprIommu::new(memory, Personality::KVM);
+pub fn iommu(config: &MachineConfig) -> Result<SpaprIommu, ConfigError> {
+    let iommu = SpaprIommu::new(config.memory, config.personality);
+    iommu.refuse(config.refusals.clone());
     iommu
         .add_pe(PeConfig {
             buid: map::PHB_BUID,
@@ -124,14 +124,15 @@ pub fn bridge(
 
 fn make(config: &DeviceConfig, slot: u8, port: DmaPort) -> Result<Box<dyn PciDevice>, ConfigError> {
     Ok(match config {
-        DeviceConfig::Nvme(disks) => {
+        DeviceConfig::Nvme(disks) | DeviceConfig::NvmeOf48Bits(disks) => {
             let disks = disks.iter().map(open).collect::<Result<Vec<_>, _>>()?;
-            Box::new(NvmeController::new(
-                &format!("nvme{slot}"),
-                port,
-                disks,
-                &format!("VIOMMU-{slot:04}"),
-            ))
+            let (name, serial) = (format!("nvme{slot}"), format!("VIOMMU-{slot:04}"));
+            Box::new(match config {
+                DeviceConfig::NvmeOf48Bits(_) => {
+                    NvmeController::of_48_bits(&name, port, disks, &serial)
+                }
+                _ => NvmeController::new(&name, port, disks, &serial),
+            })
         }
         DeviceConfig::VirtioBlk(disk) => {
             let block = VirtioBlock::new(open(disk)?, &format!("VIOMMU-{slot:04}"));

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::map;
 use viommu_cpu::engine::Engine;
+use viommu_devices::spapr::iommu::rules::{Personality, Refusal};
 
 /// Everything that decides a run.
 #[derive(Clone, Debug)]
@@ -24,6 +25,10 @@ pub struct MachineConfig {
     pub devices: Vec<DeviceConfig>,
     /// What the hypervisor offers.
     pub features: Features,
+    /// How it answers calls for DMA windows.
+    pub personality: Personality,
+    /// Calls that it refuses.
+    pub refusals: Vec<Refusal>,
     /// End the run when a console line contains this.
     pub until: Option<String>,
     /// End the run after this many instructions.
@@ -45,6 +50,8 @@ impl Default for MachineConfig {
             append: String::new(),
             devices: Vec::new(),
             features: Features::default(),
+            personality: Personality::KVM,
+            refusals: Vec::new(),
             until: None,
             max_instructions: None,
             on_reboot: OnReboot::End,
@@ -86,6 +93,8 @@ pub enum OnReboot {
 pub enum DeviceConfig {
     /// An NVMe controller with a namespace for each disk.
     Nvme(Vec<DiskConfig>),
+    /// The same, which drivers take for one with DMA addresses of 48 bits.
+    NvmeOf48Bits(Vec<DiskConfig>),
     /// A modern virtio block device.
     VirtioBlk(DiskConfig),
     /// The educational device.

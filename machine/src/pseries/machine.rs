@@ -44,7 +44,7 @@ impl Machine {
         }
         let ram = build::ram(config.memory)?;
         let layout = load::load(&ram, &config)?;
-        let iommu = build::iommu(config.memory)?;
+        let iommu = build::iommu(&config)?;
         let (phb, functions) = build::bridge(&config, &ram, &iommu)?;
         let dtb = tree::build(&config, &layout, &iommu, build::describe(phb.functions()))?;
         load::write_dtb(&ram, &layout, &dtb)?;

@@ -167,7 +167,7 @@ impl State {
         Ok(())
     }
 
-    /// ibm,reset-pe-dma-windows: the state at boot. With the third extension a fourth argument of 1 puts the PE into limited address
+    /// ibm,reset-pe-dma-window: the state at boot. With the third extension a fourth argument of 1 puts the PE into limited address
     /// mode, and 0 or its absence takes it out. LoPAR §7.3.14.4.
     pub(super) fn reset_windows(&mut self, args: &[u32], outputs: &mut [u32]) -> Outcome {
         let (pe, limited) = match (args, outputs) {

@@ -41,8 +41,8 @@ pub const QUERY: &str = "ibm,query-pe-dma-window";
 pub const CREATE: &str = "ibm,create-pe-dma-window";
 /// RTAS name of the remove call.
 pub const REMOVE: &str = "ibm,remove-pe-dma-window";
-/// RTAS name of the reset call.
-pub const RESET: &str = "ibm,reset-pe-dma-windows";
+/// RTAS name of the reset call, as its token's property is called (LoPAR's text also has it in the plural).
+pub const RESET: &str = "ibm,reset-pe-dma-window";
 
 /// The requester belongs to no PE.
 pub const NO_PE: FaultReason = FaultReason {
@@ -371,7 +371,7 @@ impl SpaprIommu {
             .ddw(REMOVE, args, rets, Refusable::Remove, State::remove);
     }
 
-    /// ibm,reset-pe-dma-windows (config_addr, buid_hi, buid_lo[, limited address mode]) -> (status). LoPAR §7.3.14.4.
+    /// ibm,reset-pe-dma-window (config_addr, buid_hi, buid_lo[, limited address mode]) -> (status). LoPAR §7.3.14.4.
     pub fn reset_pe_dma_windows(&self, args: &[u32], rets: &mut [u32]) {
         self.write()
             .ddw(RESET, args, rets, Refusable::Reset, State::reset_windows);

@@ -13,7 +13,7 @@ pub enum Refusable {
     Create,
     /// ibm,remove-pe-dma-window.
     Remove,
-    /// ibm,reset-pe-dma-windows.
+    /// ibm,reset-pe-dma-window.
     Reset,
     /// H_PUT_TCE.
     Put,
