@@ -32,7 +32,7 @@ impl Bare {
             self.hcall(
                 hcall::H_PUT_TERM_CHAR,
                 &[
-                    VTY_UNIT.into(),
+                    VTY_UNIT,
                     part.len() as u64,
                     (chars >> 64) as u64,
                     chars as u64,

@@ -74,13 +74,13 @@ fn json(path: &str) -> serde_json::Value {
 fn echo(bare: &mut Bare) {
     bare.say("ready\r\n");
     let again = bare.asm.here();
-    bare.hcall(hcall::H_GET_TERM_CHAR, &[VTY_UNIT.into()]);
+    bare.hcall(hcall::H_GET_TERM_CHAR, &[VTY_UNIT]);
     bare.asm.cmpdi(4, 0);
     bare.asm.bc(Cond::Eq, again);
     bare.asm.mr(7, 6);
     bare.asm.mr(6, 5);
     bare.asm.mr(5, 4);
-    bare.asm.load(4, VTY_UNIT.into());
+    bare.asm.load(4, VTY_UNIT);
     bare.asm.load(3, hcall::H_PUT_TERM_CHAR);
     bare.asm.sc1();
     bare.asm.b(again);

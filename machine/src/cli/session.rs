@@ -74,8 +74,8 @@ impl Session {
             }
             let mut report = machine.report(&end);
             report.reboots = reboots;
-            let interrupted = INTERRUPTED.load(Ordering::Relaxed);
-            if interrupted && end == End::UserQuit {
+            let interrupted = end == End::UserQuit && INTERRUPTED.load(Ordering::Relaxed);
+            if interrupted {
                 report.end = "interrupted".into();
             }
             self.finish(&mut report);

@@ -1,7 +1,7 @@
 //! Ends of a kernel that are no power-off.
 
-use super::scripted::{Scripted, guest};
 use super::{has, run};
+use viommu_tests::scripted::{Scripted, guest};
 
 #[test]
 fn a_kernel_reboots_and_the_disk_remembers() {
@@ -28,6 +28,14 @@ fi
         "the guest switched the machine off, after 1 reboot(s)",
     );
     assert_eq!(boot.report["reboots"], 1);
+}
+
+/// The pattern is what was asked for: the disk need not have been checked by then.
+#[test]
+fn until_a_line_of_the_kernel() {
+    let boot = run(&["--until", "Run /init", "--max-instructions", "3G"], 0);
+    has(&boot, "the console showed \"Run /init\"");
+    assert!(!boot.log.contains("viommu-init: done"));
 }
 
 #[test]
