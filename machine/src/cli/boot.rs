@@ -86,8 +86,11 @@ impl Plan {
     fn expects_window(&self) -> bool {
         let config = &self.config;
         let named = Personality::NAMED.contains(&config.personality);
+        // Whether a kernel wants a window for fewer bits depends on its version.
+        let of_64_bits = |d: &DeviceConfig| !matches!(d, DeviceConfig::NvmeOf48Bits(_));
         config.features.ddw
             && named
+            && config.devices.iter().all(of_64_bits)
             && config.refusals.is_empty()
             && !config.append.contains("disable_ddw")
     }

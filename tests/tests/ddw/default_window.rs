@@ -120,7 +120,15 @@ fn a_default_window_in_use_stays() {
             ],
             0,
         );
-        has(&boot, "current IOMMU table in use, can't be replaced");
+        has(
+            &boot,
+            if guest == "debian-6.1" {
+                "current IOMMU table in use, can't be replaced"
+            } else {
+                // Newer kernels ask for a window for the first device too, and after a refusal never again for its PE.
+                "Limited Address Space for DDW not Supported"
+            },
+        );
         has(&boot, "viommu-init: reread nvme0n1 8388608");
         assert_eq!(changes(&boot), []);
         assert_eq!(windows(&boot).len(), 1);
@@ -277,6 +285,6 @@ fn command_lines() {
         let hypercalls = &single.report["hypercalls"];
         assert!(hypercalls["H_PUT_TCE"].is_object());
         assert!(hypercalls["H_PUT_TCE_INDIRECT"].is_null());
-        assert!(hypercalls["H_STUFF_TCE"].is_null());
+        // H_STUFF_TCE stays: the kernel empties a window that it removes with it, whatever the feature says.
     }
 }
