@@ -3,6 +3,7 @@
 //! Needs the network the first time. `VIOMMU` is the binary to test.
 
 mod default_window;
+mod vfio;
 
 use viommu_tests::boot::Boot;
 
