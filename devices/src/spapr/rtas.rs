@@ -143,6 +143,9 @@ calls! {
     IbmConfigureConnector = 0x2028 "ibm,configure-connector" "device tree of a connector",
     IbmNmiRegister = 0x2029 "ibm,nmi-register" "registers machine-check handlers",
     IbmNmiInterlock = 0x202a "ibm,nmi-interlock" "releases the machine-check log",
+    IbmOpenErrinjct = 0x202b "ibm,open-errinjct" "begins a session of error injection",
+    IbmErrinjct = 0x202c "ibm,errinjct" "injects an error",
+    IbmCloseErrinjct = 0x202d "ibm,close-errinjct" "ends the session",
 }
 
 /// One RTAS call, copied out of guest memory.

@@ -116,6 +116,9 @@ const CALL_NAMES: &[&str] = &[
     "ibm,set-slot-reset",
     "ibm,slot-error-detail",
     "ibm,configure-pe",
+    "ibm,open-errinjct",
+    "ibm,errinjct",
+    "ibm,close-errinjct",
 ];
 
 pub(super) fn check(tree: &Tree, report: &mut Report) {

@@ -81,6 +81,7 @@ impl Default for PseriesDescription {
                 entry: 0x3000_0000,
                 size: 0x1000,
                 calls: Vec::new(),
+                errors: Vec::new(),
             },
             hypertas: Self::HYPERTAS.map(str::to_owned).to_vec(),
             interrupt_controller: InterruptController::Xics { servers: 1 },
@@ -125,6 +126,8 @@ pub struct RtasDescription {
     pub size: u32,
     /// Calls and their tokens.
     pub calls: Vec<(String, u32)>,
+    /// Errors that can be injected, and their numbers: `ibm,errinjct-tokens`. Left out if empty.
+    pub errors: Vec<(String, u32)>,
 }
 
 impl RtasDescription {

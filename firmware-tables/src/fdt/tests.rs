@@ -35,6 +35,7 @@ pub(crate) fn full() -> PseriesDescription {
         entry: 0x2fff_0000,
         size: 0x1000,
         calls,
+        errors: vec![("ioa-bus-error".to_owned(), 7)],
     };
     let token = |name: &str| rtas.token(name).unwrap();
     PseriesDescription {

@@ -109,7 +109,7 @@ pub struct BootArgs {
     #[arg(long, value_name = "NAME[,OPTION=VALUE]", value_parser = parse_device)]
     pub device: Vec<DeviceArg>,
     /// How calls for DMA windows are answered: `kvm`, `powervm` or `qemu-compat`, then or instead options, with commas between:
-    /// windows=N, pages=SIZE+SIZE, block=TCES, migration=MASK, default-base=ADDRESS, default-size=SIZE, extensions=0..3.
+    /// windows=N, pages=SIZE+SIZE, block=TCES, migration=MASK, default-base=ADDRESS, default-size=SIZE, extensions=0..3, eeh=on|off.
     #[arg(long, value_name = "PERSONALITY", default_value = "kvm", value_parser = Personality::from_str)]
     pub ddw: Personality,
     /// Refuse calls: query, create, remove, reset (RTAS), put, get, indirect or stuff (hypercalls). `create:1=-1` gives the first create

@@ -155,6 +155,7 @@ pub fn plan(args: &BootArgs) -> Result<Plan, Failure> {
         features: Features {
             multi_tce: !args.no_multitce,
             ddw: !args.no_ddw,
+            eeh: args.ddw.eeh,
         },
         personality: args.ddw,
         refusals: args.inject.clone(),

@@ -11,7 +11,7 @@ use viommu_devices::pci::PciDevice;
 use viommu_devices::spapr::MSI_WINDOW;
 use viommu_devices::spapr::iommu::spec::Liobn;
 use viommu_devices::spapr::iommu::{Members, PeConfig, SpaprIommu};
-use viommu_devices::spapr::phb::{FunctionInfo, Phb, PhbConfig, Window};
+use viommu_devices::spapr::phb::{FunctionInfo, PE_CONFIG_ADDR, Phb, PhbConfig, Window};
 use viommu_devices::spapr::xics::{Trigger, Xics};
 use viommu_devices::virtio::{VirtioBlock, VirtioPci};
 use viommu_firmware_tables::fdt::{BarDescription, BarSpace, FunctionDescription};
@@ -60,7 +60,7 @@ pub fn iommu(config: &MachineConfig) -> Result<SpaprIommu, ConfigError> {
     iommu
         .add_pe(PeConfig {
             buid: map::PHB_BUID,
-            config_addr: 0,
+            config_addr: PE_CONFIG_ADDR,
             liobn: Liobn(map::PHB_LIOBN),
             members: Members::All,
         })
@@ -105,6 +105,7 @@ pub fn bridge(
         return Err(ConfigError::TooManyDevices(config.devices.len()));
     }
     let translator = Arc::new(iommu.for_phb(map::PHB_BUID));
+    iommu.watch(map::PHB_BUID, phb.health());
     let mut functions = Vec::new();
     for (slot, device) in (1_u8..).zip(&config.devices) {
         let port = DmaPort::new(

@@ -67,6 +67,8 @@ pub struct Features {
     pub multi_tce: bool,
     /// The four dynamic DMA window calls.
     pub ddw: bool,
+    /// The calls for error handling and injection.
+    pub eeh: bool,
 }
 
 impl Default for Features {
@@ -74,6 +76,7 @@ impl Default for Features {
         Features {
             multi_tce: true,
             ddw: true,
+            eeh: false,
         }
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use viommu_cpu::engine::Shared;
 use viommu_cpu::ppc64::{Cpu, Exit};
+use viommu_devices::spapr::eeh::EehCounters;
 use viommu_devices::spapr::nvram::Nvram;
 use viommu_devices::spapr::vty::{INPUT_CAP, VTY_UNIT, Vty};
 
@@ -16,7 +17,7 @@ use super::load::{self, Layout};
 use super::platform::{Partition, Platform, Vcpu, VcpuState};
 use super::{build, hcall, map, tree};
 use crate::clock::Clock;
-use crate::observe::report::{DeviceSummary, MachineSummary, MmioSummary};
+use crate::observe::report::{DeviceSummary, EehSummary, MachineSummary, MmioSummary};
 use crate::observe::{Console, Counters, Report};
 
 /// Length of a turn: instructions, and so nanoseconds.
@@ -63,6 +64,7 @@ impl Machine {
             features: config.features,
             counters: Counters::default(),
             console: Console::new(config.until.clone()),
+            errinjct_open: false,
             random: 0x7261_6e64_6f6d,
             turn_over: false,
             end: None,
@@ -295,6 +297,7 @@ impl Machine {
             hypercalls: p.counters.hypercalls_by_name(),
             rtas: p.counters.rtas_by_name(),
             devices: devices.collect(),
+            eeh: self.eeh(),
             interrupts: self.interrupts(),
             mmio: MmioSummary {
                 reads: p.counters.mmio_reads,
@@ -302,6 +305,21 @@ impl Machine {
                 errors: p.counters.mmio_errors,
             },
             ..Report::default()
+        }
+    }
+
+    fn eeh(&self) -> EehSummary {
+        let EehCounters {
+            freezes,
+            resets,
+            loads_refused,
+            stores_dropped,
+        } = self.platform.phb.health().counters();
+        EehSummary {
+            freezes,
+            resets,
+            loads_refused,
+            stores_dropped,
         }
     }
 

@@ -116,6 +116,8 @@ pub struct Platform {
     pub counters: Counters,
     /// The console's output.
     pub console: Console,
+    /// A session of error injection is open.
+    pub errinjct_open: bool,
     /// State of H_RANDOM.
     pub random: u64,
     /// The running vCPU gave the rest of its turn away.

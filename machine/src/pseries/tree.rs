@@ -60,6 +60,11 @@ fn describe(
             entry: layout.rtas as u32,
             size: map::RTAS_ROOM as u32,
             calls: calls.map(|c| (c.name().to_owned(), c.token())).collect(),
+            errors: if config.features.eeh {
+                rtas::ERRORS.map(|(name, n)| (name.to_owned(), n)).to_vec()
+            } else {
+                Vec::new()
+            },
         },
         hypertas,
         interrupt_controller: InterruptController::Xics {

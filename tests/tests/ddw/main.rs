@@ -3,7 +3,10 @@
 //! Needs the network the first time. `VIOMMU` is the binary to test.
 
 mod default_window;
+mod eeh;
 mod vfio;
+
+use std::process::Command;
 
 use viommu_tests::boot::Boot;
 
@@ -44,4 +47,19 @@ fn hex(value: &serde_json::Value) -> u64 {
 /// Bytes that moved through a window.
 fn moved(window: &serde_json::Value) -> u64 {
     window["bytes_read"].as_u64().unwrap_or(0) + window["bytes_written"].as_u64().unwrap_or(0)
+}
+
+/// Compiles a guest program of this repository.
+fn compile(name: &str) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join(name);
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/guest/");
+    let status = Command::new("powerpc64le-linux-gnu-gcc")
+        .args(["-O2", "-Wall", "-Wextra", "-Werror", "-static", "-o"])
+        .arg(&out)
+        .arg(format!("{source}{name}.c"))
+        .status()
+        .expect("powerpc64le-linux-gnu-gcc: tests/run boots installs it");
+    assert!(status.success(), "{name}.c does not compile");
+    std::fs::read(out).unwrap()
 }

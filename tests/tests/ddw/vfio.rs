@@ -1,31 +1,14 @@
 //! VFIO inside the guest: `tests/guest/vfio.c` with the edu device bound to vfio-pci.
 
-use std::process::Command;
-
 use viommu::guest::catalogue;
 use viommu::guest::initramfs::Initramfs;
 use viommu_tests::boot::{Boot, boot, has};
 use viommu_tests::scripted::{Scripted, named};
 
-use super::{calls, moved, windows};
+use super::{calls, compile, moved, windows};
 
 /// Kernels whose pseries code has IOMMU groups for VFIO: 6.11 and later.
 const KERNELS: [&str; 2] = ["debian-6.12", "debian-6.12-64k"];
-
-/// Compiles a guest program of this repository.
-fn compile(name: &str) -> Vec<u8> {
-    let folder = tempfile::tempdir().unwrap();
-    let out = folder.path().join(name);
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/guest/");
-    let status = Command::new("powerpc64le-linux-gnu-gcc")
-        .args(["-O2", "-Wall", "-Wextra", "-Werror", "-static", "-o"])
-        .arg(&out)
-        .arg(format!("{source}{name}.c"))
-        .status()
-        .expect("powerpc64le-linux-gnu-gcc: tests/run boots installs it");
-    assert!(status.success(), "{name}.c does not compile");
-    std::fs::read(out).unwrap()
-}
 
 /// A guest with VFIO's modules, which binds the edu device to vfio-pci and runs a program with its group and address.
 fn with_vfio(kernel: &str, program: &str) -> Scripted {

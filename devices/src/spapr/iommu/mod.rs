@@ -33,6 +33,7 @@ use self::table::Budget;
 use self::window::{Kind, Window};
 use crate::dma::{DmaFault, DmaRequest, FaultReason, Piece, SourceId, Translator};
 use crate::memory::GuestRam;
+use crate::spapr::eeh::PeHealth;
 use crate::spapr::hcall::{self, Reply};
 
 /// RTAS name of the query call.
@@ -144,8 +145,19 @@ struct Pe {
     config: PeConfig,
     /// What exists now, for translation.
     windows: Vec<WindowRef>,
+    /// Stops its DMA after an error, if someone watches it.
+    health: Option<PeHealth>,
     /// In limited address mode: windows lie above 4 GiB, but as low as possible.
     limited: bool,
+}
+
+impl Pe {
+    /// A DMA error.
+    fn error(&self) {
+        if let Some(health) = &self.health {
+            health.error();
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -175,17 +187,27 @@ impl State {
         self.past.push_back(window.report(Some(self.now_ns)));
     }
 
-    /// The window of a requester that holds `iova`, and the offset in it.
-    fn find(
-        &self,
-        buid: Option<u64>,
-        source: SourceId,
-        iova: u64,
-    ) -> Result<(&Window, u64), FaultReason> {
+    fn pe_of_source(&self, buid: Option<u64>, source: SourceId) -> Result<&Pe, FaultReason> {
         let mine = |pe: &&Pe| {
             buid.is_none_or(|b| b == pe.config.buid) && pe.config.members.contains(source)
         };
-        let pe = self.pes.iter().find(mine).ok_or(NO_PE)?;
+        self.pes.iter().find(mine).ok_or(NO_PE)
+    }
+
+    /// Translates a prefix of a request; an error stops the PE if its errors are handled so.
+    fn translate(&self, buid: Option<u64>, request: &DmaRequest) -> Result<Piece, FaultReason> {
+        let pe = self.pe_of_source(buid, request.source)?;
+        if let Some(health) = &pe.health {
+            health.check_dma(request.access, request.iova.0)?;
+        }
+        let (window, offset) = self.find(pe, request.iova.0).inspect_err(|_| pe.error())?;
+        window
+            .translate(offset, request.len, request.access)
+            .inspect_err(|_| pe.error())
+    }
+
+    /// The window of a PE that holds `iova`, and the offset in it.
+    fn find(&self, pe: &Pe, iova: u64) -> Result<(&Window, u64), FaultReason> {
         let hit = pe.windows.iter().find_map(|w| {
             let offset = iova.checked_sub(w.base)?;
             (offset < w.size).then_some((w.liobn, offset))
@@ -298,6 +320,7 @@ impl SpaprIommu {
         state.pes.push(Pe {
             config,
             windows: Vec::with_capacity(p.windows as usize),
+            health: None,
             limited: false,
         });
         state.insert_window(
@@ -331,6 +354,18 @@ impl SpaprIommu {
         }
         state.insert_window(None, liobn, base, size, TCE_4K_SHIFT, Kind::Vio);
         Ok(())
+    }
+
+    /// Gives the PEs below a host bridge their health: their DMA errors go there, and it may stop their DMA.
+    pub fn watch(&self, buid: u64, health: &PeHealth) {
+        for pe in self
+            .write()
+            .pes
+            .iter_mut()
+            .filter(|pe| pe.config.buid == buid)
+        {
+            pe.health = Some(health.clone());
+        }
     }
 
     /// Tells the unit the virtual time in nanoseconds: windows and dynamic-window calls of the report carry it.
@@ -437,9 +472,7 @@ impl SpaprIommu {
     fn translate_below(&self, buid: Option<u64>, request: &DmaRequest) -> Result<Piece, DmaFault> {
         let result = {
             let state = self.read();
-            state
-                .find(buid, request.source, request.iova.0)
-                .and_then(|(window, offset)| window.translate(offset, request.len, request.access))
+            state.translate(buid, request)
         };
         result.map_err(|reason| {
             let fault = DmaFault {
@@ -457,7 +490,9 @@ impl SpaprIommu {
     }
 
     fn completed_below(&self, buid: Option<u64>, request: &DmaRequest, piece: &Piece) {
-        if let Ok((window, _)) = self.read().find(buid, request.source, request.iova.0) {
+        let state = self.read();
+        let pe = state.pe_of_source(buid, request.source);
+        if let Ok((window, _)) = pe.and_then(|pe| state.find(pe, request.iova.0)) {
             window.moved(request.access, piece.len);
         }
     }

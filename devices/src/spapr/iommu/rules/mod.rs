@@ -84,6 +84,8 @@ pub struct Personality {
     pub reserved: &'static [Reserved],
     /// Count of entries in `ibm,ddw-extensions` (1: reset token; 2: six-output query; 3: limited address mode). LoPAR §7.3.14.
     pub extensions: u32,
+    /// It handles errors of PEs (EEH): a DMA error stops the PE. Without, it fails in the device only.
+    pub eeh: bool,
     /// Rules that it does not keep.
     pub laxities: Laxities,
 }
@@ -116,16 +118,18 @@ impl Personality {
             },
         ],
         extensions: 1,
+        eeh: false,
         laxities: Laxities::empty(),
     };
 
-    /// PowerVM as Linux meets it: one window, so the default window must be removed first; 64K pages only; all extensions.
+    /// PowerVM as Linux meets it: one window, so the default window must be removed first; 64K pages only; all extensions; error handling.
     pub const POWERVM: Personality = Personality {
         name: "powervm",
         windows: 1,
         page_sizes: PageSizes::K64,
         default_size: 2 << 30,
         extensions: MAX_EXTENSIONS,
+        eeh: true,
         ..Personality::KVM
     };
 

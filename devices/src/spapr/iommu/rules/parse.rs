@@ -15,7 +15,7 @@ pub enum BadPersonality {
     Name(String),
     /// An option has no such name.
     #[error(
-        "unknown option '{0}' (use windows, pages, block, migration, default-base, default-size or extensions)"
+        "unknown option '{0}' (use windows, pages, block, migration, default-base, default-size, extensions or eeh)"
     )]
     Option(String),
     /// An option stands twice.
@@ -114,6 +114,13 @@ fn set(p: &mut Personality, option: &str, value: &str) -> Result<(), BadPersonal
             let n = number(MAX_EXTENSIONS.into());
             let wanted = "0 to 3: none, the reset call, the six-output query, limited address mode";
             p.extensions = n.ok_or_else(|| bad("extensions", wanted))? as u32;
+        }
+        "eeh" => {
+            p.eeh = match value {
+                "on" => true,
+                "off" => false,
+                _ => return Err(bad("eeh", "on or off")),
+            };
         }
         _ => return Err(BadPersonality::Option(option.to_owned())),
     }

@@ -72,6 +72,7 @@ fn malformed_personalities() {
         ("default-base=512M", "a default window"),
         ("default-base=2G", "a default window"),
         ("extensions=4", "0 to 3"),
+        ("eeh=1", "on or off"),
         ("extensions=0xé", "0 to 3"),
         ("pages=é", "sizes out of 4K"),
     ] {
