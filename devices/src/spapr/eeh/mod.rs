@@ -10,6 +10,8 @@ mod tests;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use serde::{Deserialize, Serialize};
+
 use crate::dma::{Access, FaultReason};
 
 /// The PE is stopped.
@@ -42,7 +44,7 @@ pub enum PeState {
 }
 
 /// An error to come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Injection {
     /// At the next load from (or store to) memory of the PE, if `address` and the access agree in the bits of `mask`.
     Mmio {
@@ -75,6 +77,16 @@ pub struct EehCounters {
     pub loads_refused: u64,
     /// Stores that were dropped because it was stopped.
     pub stores_dropped: u64,
+}
+
+/// State of a PE in a snapshot: what decides, and the counters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct SavedHealth {
+    enabled: bool,
+    stops: u8,
+    injection: Option<Injection>,
+    /// Freezes, resets, refused loads, dropped stores.
+    counters: [u64; 4],
 }
 
 #[derive(Debug, Default)]
@@ -231,6 +243,44 @@ impl PeHealth {
         };
         counter.fetch_add(1, Ordering::Relaxed);
         false
+    }
+
+    /// For a snapshot.
+    pub(super) fn save(&self) -> SavedHealth {
+        let EehCounters {
+            freezes,
+            resets,
+            loads_refused,
+            stores_dropped,
+        } = self.counters();
+        SavedHealth {
+            enabled: self.shared.enabled.load(Ordering::Relaxed),
+            stops: self.stops(),
+            injection: *self.injection(),
+            counters: [freezes, resets, loads_refused, stores_dropped],
+        }
+    }
+
+    /// Takes the state of a snapshot.
+    pub(super) fn restore(&self, saved: &SavedHealth) {
+        let SavedHealth {
+            enabled,
+            stops,
+            injection,
+            counters: [freezes, resets, loads_refused, stores_dropped],
+        } = *saved;
+        self.enable(enabled);
+        self.set_stops(stops & (MMIO_STOPPED | DMA_STOPPED | RESET_ACTIVE));
+        self.arm(injection);
+        let s = &self.shared;
+        for (counter, value) in [
+            (&s.freezes, freezes),
+            (&s.resets, resets),
+            (&s.loads_refused, loads_refused),
+            (&s.stores_dropped, stores_dropped),
+        ] {
+            counter.store(value, Ordering::Relaxed);
+        }
     }
 
     /// What happened so far.

@@ -17,6 +17,7 @@ mod ddw;
 mod hcalls;
 pub mod report;
 pub mod rules;
+pub mod snapshot;
 pub mod spec;
 pub mod table;
 #[cfg(test)]

@@ -109,13 +109,13 @@ impl FromStr for Refusal {
 
 /// How many calls of a kind there were.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(in crate::spapr::iommu) struct RefusalCount {
+struct RefusalCount {
     call: Refusable,
     calls: u64,
 }
 
 /// The refusals of a run and the calls counted so far. Calls that cannot be refused are not counted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::spapr::iommu) struct Refusals {
     rules: Vec<Refusal>,
     counts: Vec<RefusalCount>,

@@ -267,6 +267,15 @@ impl Model {
     }
 }
 
+/// Another unit with the state of this one.
+fn restored(u: &Unit, p: Personality) -> Unit {
+    let copy = unit_with(RAM, p);
+    let saved = u.iommu.save().unwrap();
+    copy.iommu.restore(&saved).unwrap();
+    assert_eq!(copy.iommu.save().unwrap(), saved);
+    copy
+}
+
 fn step(u: &Unit, m: &mut Model, op: &Op) {
     let before = m.clone();
     let failed = match op {
@@ -401,9 +410,12 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, max_shrink_time: 20_000, ..ProptestConfig::default() })]
     #[test]
     fn agrees_with_the_model(p in personality(), ops in prop::collection::vec(op(), 1..60)) {
-        let u = unit_with(RAM, p);
+        let mut u = unit_with(RAM, p);
         let mut m = Model::boot(p);
-        for op in &ops {
+        for (n, op) in ops.iter().enumerate() {
+            if n % 16 == 15 {
+                u = restored(&u, p);
+            }
             step(&u, &mut m, op);
         }
     }
