@@ -60,6 +60,36 @@ static void rtas(struct call *call, const char *name, int inputs, int outputs)
 		call->cells[i] = be32toh(call->cells[i]);
 }
 
+static int failures;
+
+static void expect(const char *name, uint32_t status, int wanted)
+{
+	printf("test: %s %s %d\n", (int)status == wanted ? "ok" : "FAILED", name, (int)status);
+	failures += (int)status != wanted;
+}
+
+/* A copy of the arguments of ibm,errinjct in the buffer, and its status. */
+static uint32_t inject(uint32_t kind, uint32_t session, uint8_t *at, uint32_t address, const uint32_t *error)
+{
+	struct call call = { .cells = { kind, session, address } };
+
+	for (int i = 0; i < 9; i++) {
+		uint32_t cell = htobe32(error[i]);
+
+		memcpy(at + 4 * i, &cell, 4);
+	}
+	rtas(&call, "ibm,errinjct", 3, 1);
+	return call.cells[3];
+}
+
+static uint32_t end(uint32_t session)
+{
+	struct call call = { .cells = { session } };
+
+	rtas(&call, "ibm,close-errinjct", 1, 1);
+	return call.cells[1];
+}
+
 /* Memory below 4 GiB that the kernel sets aside for RTAS calls from programs. */
 static uint8_t *buffer(uint32_t *address)
 {
@@ -86,23 +116,28 @@ int main(int argc, char **argv)
 	uint64_t buid = strtoull(argv[2], NULL, 16);
 	/* Any address: no bit of it counts. */
 	uint32_t error[9] = { 0, 0, 0, 0, strtoul(argv[1], NULL, 16), buid >> 32, buid, strtoul(argv[3], NULL, 0), 0 };
+	uint32_t stranger[9], io[9];
 	uint8_t *at = buffer(&address);
+
+	memcpy(stranger, error, sizeof(error));
+	stranger[6] ^= 1;
+	memcpy(io, error, sizeof(error));
+	io[7] = 2;
+	expect("inject without a session", inject(ERROR_64, 1, at, address, error), -4);
+	expect("close without a session", end(1), -4);
 	rtas(&call, "ibm,open-errinjct", 0, 2);
 	session = call.cells[0];
-	printf("test: open-errinjct %d\n", (int)call.cells[1]);
-	for (int i = 0; i < 9; i++) {
-		uint32_t cell = htobe32(error[i]);
-
-		memcpy(at + 4 * i, &cell, 4);
-	}
-	call.cells[0] = ERROR_64;
-	call.cells[1] = session;
-	call.cells[2] = address;
-	rtas(&call, "ibm,errinjct", 3, 1);
-	status = call.cells[3];
+	expect("open", call.cells[1], 0);
+	rtas(&call, "ibm,open-errinjct", 0, 2);
+	expect("open again", call.cells[1], -4);
+	expect("inject in another session", inject(ERROR_64, session + 1, at, address, error), -4);
+	expect("inject an unknown error", inject(99, session, at, address, error), -3);
+	expect("inject into another bridge", inject(ERROR_64, session, at, address, stranger), -3);
+	expect("inject into I/O space", inject(ERROR_64, session, at, address, io), -3);
+	status = inject(ERROR_64, session, at, address, error);
 	printf("test: errinjct %d\n", (int)status);
-	call.cells[0] = session;
-	rtas(&call, "ibm,close-errinjct", 1, 1);
-	printf("test: close-errinjct %d\n", (int)call.cells[1]);
-	return status != 0;
+	expect("close another session", end(session + 1), -4);
+	expect("close", end(session), 0);
+	expect("close again", end(session), -4);
+	return status != 0 || failures;
 }

@@ -49,6 +49,7 @@ fn recovered(kernel: &str, boot: &Boot) {
     has(boot, "EEH: pSeries platform initialized");
     has(boot, "recovery enabled");
     has(boot, "test: errinjct 0");
+    assert!(!boot.log.contains("test: FAILED"), "{kernel}: {}", boot.log);
     has(boot, "EEH: Recovery successful.");
     let eeh = &boot.report["eeh"];
     assert_eq!(eeh["freezes"], 1, "{kernel}: {eeh}");
@@ -73,10 +74,10 @@ fn a_dma_error() {
     }
 }
 
-/// The next load from the controller fails.
+/// The next store to the controller fails: it does not hear of its new command.
 #[test]
-fn a_load_error() {
+fn a_store_error() {
     for kernel in KERNELS {
-        recovered(kernel, &recover(kernel, 0));
+        recovered(kernel, &recover(kernel, 6));
     }
 }

@@ -5,6 +5,7 @@ mod dma;
 mod hcalls;
 mod model;
 mod personalities;
+mod races;
 mod snapshot;
 
 use vm_memory::{Bytes, GuestAddress};
