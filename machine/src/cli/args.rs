@@ -7,6 +7,8 @@ use clap::{Parser, Subcommand};
 use viommu_cpu::engine::Engine;
 use viommu_devices::spapr::iommu::rules::{Personality, Refusal};
 
+use crate::pseries::map;
+
 /// A full-system emulator whose point is the IOMMU.
 #[derive(Debug, Parser)]
 #[command(name = "viommu", version, about, propagate_version = true)]
@@ -105,9 +107,10 @@ pub struct BootArgs {
     #[arg(long, value_name = "FILE[,ro|,snapshot]", value_parser = parse_disk)]
     pub disk: Vec<DiskArg>,
     /// Device behind the host bridge: nvme, virtio-blk or edu. May be given several times [default: nvme].
-    /// `nvme,namespaces=N` takes N disks; `nvme,dma-bits=48` is a controller whose driver asks for addresses of 48 bits.
+    /// `nvme,namespaces=N` takes N disks; `nvme,dma-bits=48` is a controller whose driver asks for addresses of 48 bits. `bridge=N`
+    /// puts a device behind host bridge N, 0 to 3: each bridge has windows and errors of its own.
     #[arg(long, value_name = "NAME[,OPTION=VALUE]", value_parser = parse_device)]
-    pub device: Vec<DeviceArg>,
+    pub device: Vec<PlacedDevice>,
     /// How calls for DMA windows are answered: `kvm`, `powervm` or `qemu-compat`, then or instead options, with commas between:
     /// windows=N, pages=SIZE+SIZE, block=TCES, migration=MASK, default-base=ADDRESS, default-size=SIZE, extensions=0..3, eeh=on|off.
     #[arg(long, value_name = "PERSONALITY", default_value = "kvm", value_parser = Personality::from_str)]
@@ -182,8 +185,17 @@ pub struct DiskArg {
     pub snapshot: bool,
 }
 
-/// `NAME[,OPTION=VALUE]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// `NAME[,OPTION=VALUE]` with its host bridge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlacedDevice {
+    /// The device.
+    pub device: DeviceArg,
+    /// Number of its host bridge.
+    pub bridge: u32,
+}
+
+/// A device of the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeviceArg {
     /// An NVMe controller with this many namespaces.
     Nvme(u32),
@@ -258,7 +270,8 @@ fn parse_engine(text: &str) -> Result<Engine, String> {
     }
 }
 
-fn parse_device(text: &str) -> Result<DeviceArg, String> {
+fn parse_device(text: &str) -> Result<PlacedDevice, String> {
+    let mut bridge = 0;
     let (name, options) = text.split_once(',').unwrap_or((text, ""));
     let mut device = match name {
         "nvme" => DeviceArg::Nvme(1),
@@ -272,6 +285,13 @@ fn parse_device(text: &str) -> Result<DeviceArg, String> {
     };
     for option in options.split(',').filter(|o| !o.is_empty()) {
         match (&mut device, option.split_once('=')) {
+            (_, Some(("bridge", value))) => {
+                bridge = value
+                    .parse()
+                    .ok()
+                    .filter(|n| *n < map::BRIDGES_MAX)
+                    .ok_or_else(|| format!("bridge={value}: it must be 0 to 3"))?;
+            }
             (DeviceArg::Nvme(n), Some(("dma-bits", "48"))) => {
                 device = DeviceArg::NvmeOf48Bits(*n);
             }
@@ -285,5 +305,5 @@ fn parse_device(text: &str) -> Result<DeviceArg, String> {
             _ => return Err(format!("unknown option '{option}' of device {name}")),
         }
     }
-    Ok(device)
+    Ok(PlacedDevice { device, bridge })
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use viommu_devices::spapr::iommu::rules::Personality;
 
-use super::args::{BootArgs, DeviceArg, DiskArg};
+use super::args::{BootArgs, DeviceArg, DiskArg, PlacedDevice};
 use super::session::{Outcome, Session};
 use super::{Failure, check, disk, logger, report, terminal};
 use crate::guest::{self, catalogue};
@@ -90,7 +90,11 @@ impl Plan {
         let of_64_bits = |d: &DeviceConfig| !matches!(d, DeviceConfig::NvmeOf48Bits(_));
         config.features.ddw
             && named
-            && config.devices.iter().all(of_64_bits)
+            && config
+                .devices
+                .iter()
+                .chain(config.more_bridges.iter().flatten())
+                .all(of_64_bits)
             && config.refusals.is_empty()
             && !config.append.contains("disable_ddw")
     }
@@ -144,6 +148,7 @@ pub fn plan(args: &BootArgs) -> Result<Plan, Failure> {
     let checked = disks
         .first()
         .map(|d| (d.path.clone(), !d.read_only && !d.snapshot));
+    let mut bridges = devices(&args.device, &disks)?.into_iter();
     let config = MachineConfig {
         memory: args.memory,
         cpus: args.cpus,
@@ -151,7 +156,8 @@ pub fn plan(args: &BootArgs) -> Result<Plan, Failure> {
         initrd,
         bios,
         append,
-        devices: devices(&args.device, &disks)?,
+        devices: bridges.next().unwrap_or_default(),
+        more_bridges: bridges.collect(),
         features: Features {
             multi_tce: !args.no_multitce,
             ddw: !args.no_ddw,
@@ -190,7 +196,7 @@ fn images(args: &BootArgs) -> Result<(Option<PathBuf>, Option<PathBuf>), Failure
 
 /// The default image is made where a disk is missing: for an own guest, or for a block device without one.
 fn wants_disk(args: &BootArgs, own_guest: bool) -> bool {
-    let block = |d: &DeviceArg| !matches!(d, DeviceArg::Edu);
+    let block = |d: &PlacedDevice| d.device != DeviceArg::Edu;
     args.device.iter().any(block) || (args.device.is_empty() && own_guest)
 }
 
@@ -209,8 +215,9 @@ fn default_image() -> Result<tempfile::NamedTempFile, Failure> {
     Ok(image)
 }
 
-/// Gives the disks to the block devices in order; disks that are left go to an NVMe controller of their own.
-fn devices(devices: &[DeviceArg], disks: &[DiskArg]) -> Result<Vec<DeviceConfig>, Failure> {
+/// Devices by host bridge. Gives the disks to the block devices in order; disks that are left go to an NVMe controller of their own on
+/// the first bridge.
+fn devices(devices: &[PlacedDevice], disks: &[DiskArg]) -> Result<Vec<Vec<DeviceConfig>>, Failure> {
     let mut disks = disks.iter().map(|d| DiskConfig {
         path: d.path.clone(),
         mode: match (d.read_only, d.snapshot) {
@@ -219,14 +226,18 @@ fn devices(devices: &[DeviceArg], disks: &[DiskArg]) -> Result<Vec<DeviceConfig>
             _ => DiskMode::Writable,
         },
     });
-    let mut out = Vec::new();
-    for device in devices {
+    let mut out: Vec<Vec<DeviceConfig>> = vec![Vec::new()];
+    for PlacedDevice { device, bridge } in devices {
+        // The parser has limited the number.
+        if out.len() <= *bridge as usize {
+            out.resize_with(*bridge as usize + 1, Vec::new);
+        }
         let missing = || {
             Failure::user(format!(
                 "a block device has no disk: give --disk for each ({device:?})"
             ))
         };
-        out.push(match device {
+        let made = match device {
             DeviceArg::Nvme(n) | DeviceArg::NvmeOf48Bits(n) => {
                 let own: Vec<_> = disks.by_ref().take(*n as usize).collect();
                 if own.len() < *n as usize {
@@ -239,11 +250,14 @@ fn devices(devices: &[DeviceArg], disks: &[DiskArg]) -> Result<Vec<DeviceConfig>
             }
             DeviceArg::VirtioBlk => DeviceConfig::VirtioBlk(disks.next().ok_or_else(missing)?),
             DeviceArg::Edu => DeviceConfig::Edu,
-        });
+        };
+        if let Some(bus) = out.get_mut(*bridge as usize) {
+            bus.push(made);
+        }
     }
     let rest: Vec<_> = disks.collect();
-    if !rest.is_empty() {
-        out.push(DeviceConfig::Nvme(rest));
+    if let (false, Some(first)) = (rest.is_empty(), out.first_mut()) {
+        first.push(DeviceConfig::Nvme(rest));
     }
     Ok(out)
 }
@@ -254,7 +268,10 @@ pub fn without_guest(args: &BootArgs) -> BootArgs {
     if args.kernel.is_none() && args.bios.is_none() {
         args.append.get_or_insert_with(|| DEFAULT_APPEND.to_owned());
         args.device = if args.device.is_empty() {
-            vec![DeviceArg::Nvme(1)]
+            vec![PlacedDevice {
+                device: DeviceArg::Nvme(1),
+                bridge: 0,
+            }]
         } else {
             args.device
         };

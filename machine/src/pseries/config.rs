@@ -21,8 +21,10 @@ pub struct MachineConfig {
     pub bios: Option<Vec<u8>>,
     /// Kernel command line.
     pub append: String,
-    /// Devices behind the PCI host bridge, by slot.
+    /// Devices behind the first PCI host bridge, by slot.
     pub devices: Vec<DeviceConfig>,
+    /// Devices behind further host bridges, bridge by bridge; at most [`map::BRIDGES_MAX`] - 1.
+    pub more_bridges: Vec<Vec<DeviceConfig>>,
     /// What the hypervisor offers.
     pub features: Features,
     /// How it answers calls for DMA windows.
@@ -39,6 +41,22 @@ pub struct MachineConfig {
     pub engine: Engine,
 }
 
+impl MachineConfig {
+    /// Host bridges by number, with the devices behind each.
+    ///
+    /// # Errors
+    /// [`ConfigError::TooManyBridges`].
+    pub fn bridges(&self) -> Result<Vec<(map::Bridge, &[DeviceConfig])>, ConfigError> {
+        let count = 1 + self.more_bridges.len();
+        if count > map::BRIDGES_MAX as usize {
+            return Err(ConfigError::TooManyBridges(count));
+        }
+        let more = self.more_bridges.iter().map(Vec::as_slice);
+        let devices = std::iter::once(self.devices.as_slice()).chain(more);
+        Ok((0..).map(map::bridge).zip(devices).collect())
+    }
+}
+
 impl Default for MachineConfig {
     fn default() -> Self {
         MachineConfig {
@@ -49,6 +67,7 @@ impl Default for MachineConfig {
             bios: None,
             append: String::new(),
             devices: Vec::new(),
+            more_bridges: Vec::new(),
             features: Features::default(),
             personality: Personality::KVM,
             refusals: Vec::new(),
@@ -170,6 +189,9 @@ pub enum ConfigError {
         /// Why not.
         reason: String,
     },
+    /// More host bridges than there is room for.
+    #[error("{0} host bridges: the machine has at most {max}", max = map::BRIDGES_MAX)]
+    TooManyBridges(usize),
     /// More devices than slots.
     #[error("{0} devices: the host bridge has 31 slots")]
     TooManyDevices(usize),

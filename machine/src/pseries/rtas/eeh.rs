@@ -1,7 +1,7 @@
 //! Error log of a stopped PE, and error injection. LoPAR §7.3.11.8, §7.3.18.
 
 use viommu_devices::dma::Access;
-use viommu_devices::spapr::eeh::Injection;
+use viommu_devices::spapr::eeh::{Injection, PeHealth};
 use viommu_devices::spapr::rtas::{
     RTAS_HARDWARE_ERROR, RTAS_PARAMETER, RTAS_SUCCESS, RtasCall, RtasReply, RtasRequest, RtasStatus,
 };
@@ -22,9 +22,10 @@ pub(super) fn answer(platform: &mut Platform, request: &RtasRequest) -> RtasRepl
     match (request.call, request.args()) {
         (RtasCall::IbmSlotErrorDetail, &[addr, hi, lo, _, _, buffer, length, _]) => {
             let buid = u64::from(hi) << 32 | u64::from(lo);
-            match platform.phb.error_log(buid, addr) {
-                Ok(log) => write_log(platform, &log, buffer, length),
-                Err(status) => status.into(),
+            match platform.bridge(buid).map(|phb| phb.error_log(buid, addr)) {
+                Some(Ok(log)) => write_log(platform, &log, buffer, length),
+                Some(Err(status)) => status.into(),
+                None => RTAS_PARAMETER.into(),
             }
         }
         (RtasCall::IbmOpenErrinjct, &[]) => open(platform),
@@ -33,8 +34,8 @@ pub(super) fn answer(platform: &mut Platform, request: &RtasRequest) -> RtasRepl
                 return NOT_OPEN.into();
             }
             match injection(platform, error, buffer) {
-                Some(injection) => {
-                    platform.phb.health().arm(Some(injection));
+                Some((health, injection)) => {
+                    health.arm(Some(injection));
                     RTAS_SUCCESS.into()
                 }
                 None => RTAS_PARAMETER.into(),
@@ -71,8 +72,8 @@ fn open(platform: &mut Platform) -> RtasReply {
     reply
 }
 
-/// The error that a buffer describes: address, mask (32 or 64 bits each), configuration address, unit id, function.
-fn injection(platform: &Platform, error: u32, buffer: u32) -> Option<Injection> {
+/// The error that a buffer describes, and whose it is: address, mask (32 or 64 bits each), configuration address, unit id, function.
+fn injection(platform: &Platform, error: u32, buffer: u32) -> Option<(PeHealth, Injection)> {
     let wide = match error {
         7 => false,
         15 => true,
@@ -95,10 +96,10 @@ fn injection(platform: &Platform, error: u32, buffer: u32) -> Option<Injection> 
     };
     let (address, mask) = (number(wide)?, number(wide)?);
     let (config_addr, buid, function) = (number(false)?, number(true)?, number(false)?);
-    // The PE must be this bridge's, by its own address or a function's.
-    if platform.phb.config().buid != buid || !platform.phb.in_pe(config_addr as u32) {
-        return None;
-    }
+    // By the PE's own address or a function's.
+    let phb = platform
+        .bridge(buid)
+        .filter(|phb| phb.in_pe(config_addr as u32))?;
     let mmio = |store| Injection::Mmio {
         store,
         address,
@@ -109,12 +110,13 @@ fn injection(platform: &Platform, error: u32, buffer: u32) -> Option<Injection> 
         address,
         mask,
     };
-    Some(match function {
+    let injection = match function {
         0 | 1 => mmio(false),
         6 | 7 => mmio(true),
         12..=15 => dma(Access::Read),
         16..=19 => dma(Access::Write),
         // There is no I/O space, and configuration accesses cannot fail.
         _ => return None,
-    })
+    };
+    Some((phb.health().clone(), injection))
 }
