@@ -120,7 +120,7 @@ int main(int argc, char **argv)
 	uint8_t *at = buffer(&address);
 
 	memcpy(stranger, error, sizeof(error));
-	stranger[6] ^= 1;
+	stranger[6] ^= 0x80;
 	memcpy(io, error, sizeof(error));
 	io[7] = 2;
 	expect("inject without a session", inject(ERROR_64, 1, at, address, error), -4);
@@ -132,7 +132,7 @@ int main(int argc, char **argv)
 	expect("open again", call.cells[1], -4);
 	expect("inject in another session", inject(ERROR_64, session + 1, at, address, error), -4);
 	expect("inject an unknown error", inject(99, session, at, address, error), -3);
-	expect("inject into another bridge", inject(ERROR_64, session, at, address, stranger), -3);
+	expect("inject into a bridge that is not there", inject(ERROR_64, session, at, address, stranger), -3);
 	expect("inject into I/O space", inject(ERROR_64, session, at, address, io), -3);
 	status = inject(ERROR_64, session, at, address, error);
 	printf("test: errinjct %d\n", (int)status);

@@ -13,7 +13,7 @@ pub struct Scripted {
 }
 
 /// What every script begins with. `wait_for` waits until a disk is there.
-const PRELUDE: &str = "#!/usr/bin/sh
+pub const PRELUDE: &str = "#!/usr/bin/sh
 say() { echo \"test: $*\"; }
 wait_for() { for try in 1 2 3 4 5 6 7 8 9; do [ -b /dev/$1 ] && return; sleep 1; done; say \"no $1\"; }
 ";

@@ -3,29 +3,33 @@
 use viommu::guest::initramfs::Initramfs;
 use viommu_tests::boot::{Boot, has, run};
 use viommu_tests::file;
-use viommu_tests::scripted::{Scripted, named, noise, sha256};
+use viommu_tests::scripted::{PRELUDE, Scripted, named, noise, sha256};
 
 use super::{KERNELS, compile};
 
 const SIZE: usize = 8 << 20;
 
-/// Injects an error (LoPAR's function number), then reads the disk, writes a copy and reads that.
-fn recover(kernel: &str, function: u32) -> Boot {
+/// A guest that runs a script and has the program `errinjct`.
+pub fn with_errinjct(kernel: &str, script: &str) -> Scripted {
     let guest = named(kernel);
     let initrd = std::fs::File::open(&guest.initrd).expect("an initramfs");
     let mut archive = Initramfs::read(std::io::BufReader::new(initrd)).expect("an initramfs");
     archive.add_file("errinjct", 0o755, compile("errinjct"));
+    Scripted::with(&guest, archive, &(PRELUDE.to_owned() + script), &[])
+}
+
+/// Injects an error (LoPAR's function number), then reads the disk, writes a copy and reads that.
+fn recover(kernel: &str, function: u32) -> Boot {
     let script = format!(
-        "#!/usr/bin/sh
-for try in 1 2 3 4 5 6 7 8 9; do [ -b /dev/nvme0n1 ] && break; sleep 1; done
+        "wait_for nvme0n1
 /errinjct 800 800000020000000 {function}
 hash() {{ dd if=/dev/nvme0n1 bs=1M count=8 skip=$1 iflag=direct 2>/dev/null | sha256sum; }}
-echo \"test: read $(hash 0)\"
+say read $(hash 0)
 dd if=/dev/nvme0n1 of=/dev/nvme0n1 bs=1M count=8 seek=8 iflag=direct oflag=direct conv=notrunc,fsync 2>/dev/null
-echo \"test: reread $(hash 8)\"
+say reread $(hash 8)
 "
     );
-    let scripted = Scripted::with(&guest, archive, &script, &[]);
+    let scripted = with_errinjct(kernel, &script);
     let bytes = noise(SIZE);
     let disk = file(
         scripted.folder(),

@@ -2,6 +2,7 @@
 //!
 //! Needs the network the first time. `VIOMMU` is the binary to test.
 
+mod bridges;
 mod default_window;
 mod eeh;
 mod vfio;
