@@ -193,6 +193,7 @@ fn status_name(status: RtasStatus) -> &'static str {
         RTAS_SUCCESS => "success",
         RTAS_HARDWARE_ERROR => "hardware error",
         RTAS_PARAMETER_ERROR => "parameter error",
+        RtasStatus(-2 | 9900..=9905) => "busy",
         _ => "other",
     }
 }

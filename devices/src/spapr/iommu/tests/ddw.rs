@@ -279,7 +279,7 @@ fn every_page_size() {
             Ok((2 * page - 8, 8))
         );
         assert_eq!(u.put(liobn, base + page / 2, page | RW), H_PARAMETER);
-        assert_eq!(u.put(liobn, base + page, page / 2 | RW), H_PARAMETER);
+        assert_eq!(u.put(liobn, base + page, (page / 2) | RW), H_PARAMETER);
         assert_eq!(u.put(liobn, base, ram | RW), H_PARAMETER);
         let only = Personality {
             page_sizes: PageSizes::from_bits_truncate(bit),
