@@ -56,7 +56,7 @@ impl fmt::Debug for Pasid {
 }
 
 /// Direction of a DMA, from the device's side.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Access {
     /// The device reads guest memory.
     Read,

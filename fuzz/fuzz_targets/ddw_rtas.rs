@@ -35,18 +35,12 @@ const PES: [(u64, u32, u32, u16); 3] = [
     (0x0800_0000_2000_0001, 0x0001_0000, 0x8000_0010, 24),
 ];
 
-const ALL_SIZES: PageSizes = PageSizes::K4
-    .union(PageSizes::K64)
-    .union(PageSizes::M2)
-    .union(PageSizes::M16)
-    .union(PageSizes::M256)
-    .union(PageSizes::G16);
-
-/// The platform that ships, and others that put its data to use: windows below and around reserved ranges, one window only, many.
+/// The platforms that ship and keep LoPAR's rules, and others that put its data to use: windows below and around reserved ranges, one window only, many.
 fn personality(n: u8) -> Personality {
     let kvm = Personality::KVM;
-    match n % 4 {
+    match n % 5 {
         0 => kvm,
+        4 => Personality::POWERVM,
         1 => Personality {
             windows: 1,
             page_sizes: PageSizes::K64,
@@ -55,9 +49,9 @@ fn personality(n: u8) -> Personality {
         },
         2 => Personality {
             windows: 5,
-            page_sizes: ALL_SIZES,
+            page_sizes: PageSizes::all(),
             largest_block: 1 << 26,
-            extensions: 2,
+            extensions: 3,
             dynamic_base: 0,
             ..kvm
         },
@@ -86,7 +80,8 @@ enum Call {
     CreateLargest(u8, u8),
     Remove(u8),
     RemoveAny(u32),
-    Reset(u8),
+    /// With the fourth argument, if any.
+    Reset(u8, Option<u8>),
     /// One of the four calls with any cells, and room for so many outputs.
     Cells(u8, Vec<u32>, u8),
     Put(u8, u16, u8),
@@ -126,6 +121,8 @@ struct Rig {
     ram: GuestRam,
     p: Personality,
     windows: BTreeMap<u32, Window>,
+    /// The PEs in limited address mode.
+    limited: [bool; PES.len()],
 }
 
 fn pe_args(pe: usize) -> [u32; 3] {
@@ -161,6 +158,7 @@ impl Rig {
             ram: GuestRam::from_ranges(&[(GuestAddress(0), RAM as usize)]).unwrap(),
             p,
             windows: BTreeMap::new(),
+            limited: [false; PES.len()],
         };
         rig.boot();
         rig
@@ -176,6 +174,7 @@ impl Rig {
             entries: BTreeMap::new(),
         };
         self.windows = BTreeMap::from([(VIO, vio)]);
+        self.limited = [false; PES.len()];
         (0..PES.len()).for_each(|pe| self.put_default(pe));
     }
 
@@ -193,7 +192,7 @@ impl Rig {
 
     fn live(&self) -> Vec<WindowReport> {
         let mut live = self.iommu.report().windows;
-        live.retain(|w| !w.removed);
+        live.retain(|w| w.removed_ns.is_none());
         live
     }
 
@@ -246,9 +245,14 @@ impl Rig {
     /// The lowest place for a new window: where dynamic windows begin, or behind something that is taken.
     fn place(&self, pe: usize, size: u64) -> Option<u64> {
         let taken = self.taken(pe);
+        let from = if self.limited[pe] {
+            self.p.limited_base
+        } else {
+            self.p.dynamic_base
+        };
         let starts = taken.iter().filter_map(|t| t.1.checked_add(1)).chain([0]);
         starts
-            .filter_map(|s| s.max(self.p.dynamic_base).checked_next_multiple_of(size))
+            .filter_map(|s| s.max(from).checked_next_multiple_of(size))
             .filter(|s| {
                 s.checked_add(size - 1)
                     .is_some_and(|last| taken.iter().all(|t| t.1 < *s || last < t.0))
@@ -364,9 +368,16 @@ impl Rig {
 
     fn reset(&mut self, args: &[u32], outputs: usize) {
         let (status, _) = self.call(3, args, outputs);
-        match pe_of(args) {
+        let (cells, limited) = match args {
+            [cells @ .., mode @ (0 | 1)] if args.len() == 4 && self.p.extensions >= 3 => {
+                (cells, *mode == 1)
+            }
+            _ => (args, false),
+        };
+        match pe_of(cells) {
             Some(pe) if outputs == 0 => {
                 assert_eq!(status, SUCCESS);
+                self.limited[pe] = limited;
                 self.windows.retain(|_, w| w.pe != Some(pe));
                 self.put_default(pe);
             }
@@ -435,7 +446,7 @@ impl Rig {
                 let _ = self.query(&pe_args(pe(*n)), if *long { 5 } else { 4 });
             }
             Call::Create(n, page, window) => {
-                let shifts = [12, 16, 21, 24, 28, 34];
+                let shifts = [12, 16, 21, 24, 25, 26, 27, 28, 34];
                 let page = shifts[usize::from(*page) % shifts.len()];
                 let args = [&pe_args(pe(*n))[..], &[page, 12 + u32::from(window % 55)]].concat();
                 self.create(&args, 3);
@@ -456,7 +467,11 @@ impl Rig {
             }
             Call::Remove(n) => self.remove(&[self.pick(*n)], 0),
             Call::RemoveAny(liobn) => self.remove(&[*liobn], 0),
-            Call::Reset(n) => self.reset(&pe_args(pe(*n)), 0),
+            Call::Reset(n, mode) => {
+                let mode = mode.map(|m| u32::from(m % 3));
+                let args = pe_args(pe(*n)).into_iter().chain(mode);
+                self.reset(&args.collect::<Vec<u32>>(), 0);
+            }
             Call::Cells(which, cells, outputs) => {
                 let cells = &cells[..cells.len().min(16)];
                 let outputs = usize::from(outputs % 16);

@@ -4,6 +4,8 @@
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
+use viommu_devices::spapr::iommu::rules::{MAX_BLOCK, Personality};
+use viommu_devices::spapr::iommu::spec::PageSizes;
 use viommu_devices::spapr::iommu::testing::{Model, Op, RAM, Unit, step};
 
 /// Calls of one run.
@@ -11,9 +13,35 @@ const CALLS: usize = 64;
 
 #[derive(Arbitrary, Debug)]
 struct Input {
+    platform: u8,
     /// Small caps of table chunks: of one table, and beyond it of all.
     caps: Option<(u8, u8)>,
     calls: Vec<Call>,
+}
+
+/// Those that ship and keep LoPAR's rules, and others with more windows and page sizes, or with little.
+fn personality(n: u8) -> Personality {
+    match n % 4 {
+        0 => Personality::KVM,
+        1 => Personality::POWERVM,
+        2 => Personality {
+            windows: 4,
+            page_sizes: PageSizes::all(),
+            largest_block: MAX_BLOCK,
+            migration_mask: 0xf,
+            extensions: 3,
+            ..Personality::KVM
+        },
+        _ => Personality {
+            windows: 2,
+            page_sizes: PageSizes::K4,
+            largest_block: 256,
+            default_base: 1 << 30,
+            default_size: 1 << 30,
+            extensions: 2,
+            ..Personality::KVM
+        },
+    }
 }
 
 /// Where in a window.
@@ -63,7 +91,10 @@ enum Call {
     Create(u8, u8),
     CreateAny(u32, u32),
     Remove(u8),
-    Reset,
+    /// The fourth argument.
+    Reset(Option<bool>),
+    /// The unit's state goes to another unit.
+    Restore,
     Translate(u8, Offset, u32, bool),
     Dma(u8, Offset, u16, Option<u8>),
     /// A translation from here to the end of RAM.
@@ -128,24 +159,25 @@ impl List {
 }
 
 impl Call {
-    /// The call, and the one before it if it takes two.
-    fn ops(&self) -> (Option<Op>, Op) {
+    /// The call, and the one before it if it takes two. Restoring is no call of the unit.
+    fn ops(&self) -> (Option<Op>, Option<Op>) {
         match self {
             Call::Neighbours(w, at, accesses, write) => {
                 let entries = (0..8).map(|i| Entry::Same((accesses >> (2 * i)) as u8));
                 let list = Call::Indirect(*w, at.clone(), List::Page(3), entries.collect(), None);
                 let all = Call::TranslateAll(*w, at.clone(), *write);
-                (Some(list.op()), all.op())
+                (list.op(), all.op())
             }
             _ => (None, self.op()),
         }
     }
 
-    fn op(&self) -> Op {
+    fn op(&self) -> Option<Op> {
         // Mostly windows that can exist.
         let numbers = [1, 1, 1, 1, 2, 2, 2, 2, 0, 0, 0, 3, 3, 4, 5, 6];
         let window = |n: &u8| numbers[usize::from(*n % 16)];
-        match self {
+        let op = match self {
+            Call::Restore => return None,
             Call::Put(w, at, tce) => Op::Put {
                 window: window(w),
                 ioba: at.value(),
@@ -174,7 +206,7 @@ impl Call {
             },
             Call::Query => Op::Query,
             Call::Create(page, window) => Op::Create {
-                page_shift: [12, 16, 21, 24][usize::from(page & 3)],
+                page_shift: [12, 16, 21, 24, 12, 16, 25, 34][usize::from(page & 7)],
                 window_shift: 12 + u32::from(window % 52),
             },
             Call::CreateAny(page_shift, window_shift) => Op::Create {
@@ -182,7 +214,7 @@ impl Call {
                 window_shift: *window_shift,
             },
             Call::Remove(w) => Op::Remove { window: window(w) },
-            Call::Reset => Op::Reset,
+            Call::Reset(mode) => Op::Reset { mode: *mode },
             Call::Translate(w, at, len, write) => Op::Translate {
                 window: window(w),
                 ioba: at.value(),
@@ -201,20 +233,24 @@ impl Call {
                 len: len % 0x2800,
                 write: *write,
             },
-        }
+        };
+        Some(op)
     }
 }
 
 fuzz_target!(|input: Input| {
-    let u = Unit::new();
+    let mut u = Unit::with(RAM, personality(input.platform));
     if let Some((table, more)) = input.caps {
         let table = usize::from(table % 8) + 1;
         u.set_caps(table, table + usize::from(more % 8));
     }
     let mut m = Model::boot(&u);
     for call in input.calls.iter().take(CALLS) {
+        if matches!(call, Call::Restore) {
+            u = u.restored();
+        }
         let (first, op) = call.ops();
-        for op in first.iter().chain([&op]) {
+        for op in first.iter().chain(&op) {
             step(&u, &mut m, op);
         }
     }

@@ -1,7 +1,9 @@
 //! What the whole-machine tests share.
 
 pub mod bare;
+pub mod boot;
 pub mod pty;
+pub mod scripted;
 
 use std::path::{Path, PathBuf};
 

@@ -202,6 +202,12 @@ fn options() {
     boot(&["--memory", "1X"], "unit");
     boot(&["--memory", "0"], "memory");
     boot(&["--memory", "1048576T"], "memory");
+    boot(&["--ddw", "hyperv"], "no personality is called 'hyperv'");
+    boot(&["--ddw", "windows=0"], "windows=0: it must be 1 to 16");
+    boot(&["--ddw", "powervm,pages=8K"], "pages=8K: it must be sizes");
+    boot(&["--inject", "create:0=-1"], "calls count from 1");
+    boot(&["--inject", "create=-1"], "is not CALL:N=STATUS");
+    boot(&["--inject", "create:1=-1", "--no-ddw"], "--no-ddw");
     boot(&["--interactive"], "terminal");
     boot(
         &["--report", "/nowhere/report.json"],

@@ -132,9 +132,30 @@ struct ErrorEntry {
 impl NvmeController {
     /// A controller with one namespace for each disk, numbered from 1. `serial` is cut to 20 characters.
     pub fn new(name: &str, port: DmaPort, namespaces: Vec<Box<dyn Disk>>, serial: &str) -> Self {
+        Self::with_ids((0x1b36, 0x0010), name, port, namespaces, serial)
+    }
+
+    /// A controller by whose vendor and device id drivers know that its addresses have 48 bits only (Linux: `DMA_ADDRESS_BITS_48`). It
+    /// is otherwise the same, and uses every address that it is given.
+    pub fn of_48_bits(
+        name: &str,
+        port: DmaPort,
+        namespaces: Vec<Box<dyn Disk>>,
+        serial: &str,
+    ) -> Self {
+        Self::with_ids((0x1d0f, 0xcd00), name, port, namespaces, serial)
+    }
+
+    fn with_ids(
+        (vendor, device): (u16, u16),
+        name: &str,
+        port: DmaPort,
+        namespaces: Vec<Box<dyn Disk>>,
+        serial: &str,
+    ) -> Self {
         let mut config = ConfigSpace::new_express(Identity {
-            vendor: 0x1b36,
-            device: 0x0010,
+            vendor,
+            device,
             class: 0x01_0802,
             revision: 2,
             subsystem_vendor: 0x1af4,

@@ -122,7 +122,7 @@ calls! {
     IbmQueryPeDmaWindow = 0x2013 "ibm,query-pe-dma-window" "what windows could be made",
     IbmCreatePeDmaWindow = 0x2014 "ibm,create-pe-dma-window" "makes a window",
     IbmRemovePeDmaWindow = 0x2015 "ibm,remove-pe-dma-window" "removes a window",
-    IbmResetPeDmaWindows = 0x2016 "ibm,reset-pe-dma-windows" "boot state of a PE's windows",
+    IbmResetPeDmaWindows = 0x2016 "ibm,reset-pe-dma-window" "boot state of a PE's windows",
     StartCpu = 0x2017 "start-cpu" "starts a stopped processor",
     QueryCpuStoppedState = 0x2018 "query-cpu-stopped-state" "whether a processor is stopped",
     StopSelf = 0x2019 "stop-self" "stops the calling processor",
@@ -143,6 +143,9 @@ calls! {
     IbmConfigureConnector = 0x2028 "ibm,configure-connector" "device tree of a connector",
     IbmNmiRegister = 0x2029 "ibm,nmi-register" "registers machine-check handlers",
     IbmNmiInterlock = 0x202a "ibm,nmi-interlock" "releases the machine-check log",
+    IbmOpenErrinjct = 0x202b "ibm,open-errinjct" "begins a session of error injection",
+    IbmErrinjct = 0x202c "ibm,errinjct" "injects an error",
+    IbmCloseErrinjct = 0x202d "ibm,close-errinjct" "ends the session",
 }
 
 /// One RTAS call, copied out of guest memory.

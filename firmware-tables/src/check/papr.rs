@@ -98,7 +98,7 @@ const CALL_NAMES: &[&str] = &[
     "ibm,query-pe-dma-window",
     "ibm,create-pe-dma-window",
     "ibm,remove-pe-dma-window",
-    "ibm,reset-pe-dma-windows",
+    "ibm,reset-pe-dma-window",
     "start-cpu",
     "query-cpu-stopped-state",
     "stop-self",
@@ -116,6 +116,9 @@ const CALL_NAMES: &[&str] = &[
     "ibm,set-slot-reset",
     "ibm,slot-error-detail",
     "ibm,configure-pe",
+    "ibm,open-errinjct",
+    "ibm,errinjct",
+    "ibm,close-errinjct",
 ];
 
 pub(super) fn check(tree: &Tree, report: &mut Report) {

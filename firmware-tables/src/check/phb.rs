@@ -205,7 +205,7 @@ fn ddw(node: &Node, rtas: Option<&Node>, path: &str, report: &mut Report) {
         let cells = node.get_cells("ibm,ddw-extensions").unwrap_or_default();
         match cells.split_first() {
             Some((count, rest)) if *count as usize == rest.len() => {
-                let reset = token("ibm,reset-pe-dma-windows");
+                let reset = token("ibm,reset-pe-dma-window");
                 let holds = rest.first().is_none_or(|t| reset == Some(*t));
                 report.require(holds, &EXTENSIONS, path, || {
                     "the reset token is not in /rtas".into()

@@ -81,6 +81,7 @@ impl Default for PseriesDescription {
                 entry: 0x3000_0000,
                 size: 0x1000,
                 calls: Vec::new(),
+                errors: Vec::new(),
             },
             hypertas: Self::HYPERTAS.map(str::to_owned).to_vec(),
             interrupt_controller: InterruptController::Xics { servers: 1 },
@@ -125,6 +126,8 @@ pub struct RtasDescription {
     pub size: u32,
     /// Calls and their tokens.
     pub calls: Vec<(String, u32)>,
+    /// Errors that can be injected, and their numbers: `ibm,errinjct-tokens`. Left out if empty.
+    pub errors: Vec<(String, u32)>,
 }
 
 impl RtasDescription {
@@ -190,7 +193,7 @@ pub struct DmaWindowDescription {
 pub struct DdwDescription {
     /// Tokens of query, create, remove: `ibm,ddw-applicable`.
     pub tokens: [u32; 3],
-    /// Token of `ibm,reset-pe-dma-windows`: first of `ibm,ddw-extensions`; that property is left out if `None`.
+    /// Token of `ibm,reset-pe-dma-window`: first of `ibm,ddw-extensions`; that property is left out if `None`.
     pub reset: Option<u32>,
     /// Values of `ibm,ddw-extensions` after the reset token.
     pub extensions: Vec<u32>,

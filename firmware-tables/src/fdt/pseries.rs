@@ -137,6 +137,16 @@ fn rtas(description: &PseriesDescription) -> Node {
     for (name, token) in &description.rtas.calls {
         node.u32(name, *token);
     }
+    if !description.rtas.errors.is_empty() {
+        // Names and numbers in turn.
+        let mut value = Vec::new();
+        for (name, number) in &description.rtas.errors {
+            value.extend(name.as_bytes());
+            value.push(0);
+            value.extend(number.to_be_bytes());
+        }
+        node.set("ibm,errinjct-tokens", value);
+    }
     node
 }
 

@@ -17,7 +17,7 @@ pub(crate) fn full() -> PseriesDescription {
         "ibm,query-pe-dma-window",
         "ibm,create-pe-dma-window",
         "ibm,remove-pe-dma-window",
-        "ibm,reset-pe-dma-windows",
+        "ibm,reset-pe-dma-window",
         "start-cpu",
         "query-cpu-stopped-state",
         "stop-self",
@@ -35,6 +35,7 @@ pub(crate) fn full() -> PseriesDescription {
         entry: 0x2fff_0000,
         size: 0x1000,
         calls,
+        errors: vec![("ioa-bus-error".to_owned(), 7)],
     };
     let token = |name: &str| rtas.token(name).unwrap();
     PseriesDescription {
@@ -86,7 +87,7 @@ pub(crate) fn full() -> PseriesDescription {
                     token("ibm,create-pe-dma-window"),
                     token("ibm,remove-pe-dma-window"),
                 ],
-                reset: Some(token("ibm,reset-pe-dma-windows")),
+                reset: Some(token("ibm,reset-pe-dma-window")),
                 extensions: vec![1],
             }),
             total_msis: 256,

@@ -1,9 +1,13 @@
 //! Arguments: their syntax, and nothing of their meaning.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Parser, Subcommand};
 use viommu_cpu::engine::Engine;
+use viommu_devices::spapr::iommu::rules::{Personality, Refusal};
+
+use crate::pseries::map;
 
 /// A full-system emulator whose point is the IOMMU.
 #[derive(Debug, Parser)]
@@ -62,7 +66,9 @@ pub enum Platform {
         viommu boot pseries --guest debian-6.1 --cpus 4\n  \
         viommu boot pseries --disk data.img,snapshot --device virtio-blk\n  \
         viommu boot pseries --kernel vmlinux --initrd initrd.gz --until 'login:' --report run.json\n  \
-        viommu boot pseries --append 'console=hvc0 viommu.check=disk disable_ddw'\n\n\
+        viommu boot pseries --append 'console=hvc0 viommu.check=disk disable_ddw'\n  \
+        viommu boot pseries --ddw powervm\n  \
+        viommu boot pseries --ddw windows=1,pages=64K+16M,extensions=2 --inject create:1=-1\n\n\
         A named guest reads the words of its command line that begin with viommu.:\n  \
         viommu.check=disk     read 16 MiB of the first disk, copy MiB 16-24 to 32-40, reread; the host compares\n  \
         viommu.run=PATH       run a program of the initramfs and print its status\n  \
@@ -101,9 +107,18 @@ pub struct BootArgs {
     #[arg(long, value_name = "FILE[,ro|,snapshot]", value_parser = parse_disk)]
     pub disk: Vec<DiskArg>,
     /// Device behind the host bridge: nvme, virtio-blk or edu. May be given several times [default: nvme].
-    /// `nvme,namespaces=N` takes N disks.
+    /// `nvme,namespaces=N` takes N disks; `nvme,dma-bits=48` is a controller whose driver asks for addresses of 48 bits. `bridge=N`
+    /// puts a device behind host bridge N, 0 to 3: each bridge has windows and errors of its own.
     #[arg(long, value_name = "NAME[,OPTION=VALUE]", value_parser = parse_device)]
-    pub device: Vec<DeviceArg>,
+    pub device: Vec<PlacedDevice>,
+    /// How calls for DMA windows are answered: `kvm`, `powervm` or `qemu-compat`, then or instead options, with commas between:
+    /// windows=N, pages=SIZE+SIZE, block=TCES, migration=MASK, default-base=ADDRESS, default-size=SIZE, extensions=0..3, eeh=on|off.
+    #[arg(long, value_name = "PERSONALITY", default_value = "kvm", value_parser = Personality::from_str)]
+    pub ddw: Personality,
+    /// Refuse calls: query, create, remove, reset (RTAS), put, get, indirect or stuff (hypercalls). `create:1=-1` gives the first create
+    /// status -1, `create:1-3=9901` says busy three times, `put:100-=-44` refuses from the hundredth on. May be given several times.
+    #[arg(long, value_name = "CALL:N=STATUS", value_parser = Refusal::from_str, conflicts_with = "no_ddw")]
+    pub inject: Vec<Refusal>,
     /// Do not offer dynamic DMA windows to the guest.
     #[arg(long)]
     pub no_ddw: bool,
@@ -176,11 +191,22 @@ pub struct DiskArg {
     pub snapshot: bool,
 }
 
-/// `NAME[,OPTION=VALUE]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// `NAME[,OPTION=VALUE]` with its host bridge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlacedDevice {
+    /// The device.
+    pub device: DeviceArg,
+    /// Number of its host bridge.
+    pub bridge: u32,
+}
+
+/// A device of the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeviceArg {
     /// An NVMe controller with this many namespaces.
     Nvme(u32),
+    /// The same with DMA addresses of 48 bits.
+    NvmeOf48Bits(u32),
     /// A virtio block device.
     VirtioBlk,
     /// The educational device.
@@ -250,7 +276,8 @@ fn parse_engine(text: &str) -> Result<Engine, String> {
     }
 }
 
-fn parse_device(text: &str) -> Result<DeviceArg, String> {
+fn parse_device(text: &str) -> Result<PlacedDevice, String> {
+    let mut bridge = 0;
     let (name, options) = text.split_once(',').unwrap_or((text, ""));
     let mut device = match name {
         "nvme" => DeviceArg::Nvme(1),
@@ -264,7 +291,17 @@ fn parse_device(text: &str) -> Result<DeviceArg, String> {
     };
     for option in options.split(',').filter(|o| !o.is_empty()) {
         match (&mut device, option.split_once('=')) {
-            (DeviceArg::Nvme(n), Some(("namespaces", value))) => {
+            (_, Some(("bridge", value))) => {
+                bridge = value
+                    .parse()
+                    .ok()
+                    .filter(|n| *n < map::BRIDGES_MAX)
+                    .ok_or_else(|| format!("bridge={value}: it must be 0 to 3"))?;
+            }
+            (DeviceArg::Nvme(n), Some(("dma-bits", "48"))) => {
+                device = DeviceArg::NvmeOf48Bits(*n);
+            }
+            (DeviceArg::Nvme(n) | DeviceArg::NvmeOf48Bits(n), Some(("namespaces", value))) => {
                 *n = value
                     .parse()
                     .ok()
@@ -274,5 +311,5 @@ fn parse_device(text: &str) -> Result<DeviceArg, String> {
             _ => return Err(format!("unknown option '{option}' of device {name}")),
         }
     }
-    Ok(device)
+    Ok(PlacedDevice { device, bridge })
 }

@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::args::{BootArgs, DeviceArg, DiskArg};
+use viommu_devices::spapr::iommu::rules::Personality;
+
+use super::args::{BootArgs, DeviceArg, DiskArg, PlacedDevice};
 use super::session::{Outcome, Session};
 use super::{Failure, check, disk, logger, report, terminal};
 use crate::guest::{self, catalogue};
@@ -55,7 +57,7 @@ pub fn boot(args: &BootArgs) -> Result<(), Failure> {
         // A pattern may come before the guest has looked at its disk.
         if !matches!(outcome.end, End::Until(_)) {
             report.checks = check::disk(&outcome.log, &expected, written);
-            if plan.config.features.ddw && !plan.config.append.contains("disable_ddw") {
+            if plan.expects_window() {
                 report.checks.push(check::window(&outcome.log));
             }
         }
@@ -98,6 +100,23 @@ fn verdict(outcome: &Outcome, until: Option<&str>) -> Result<(), Failure> {
 }
 
 impl Plan {
+    /// A guest gets a dynamic window for sure: nothing forbids it, and the rules are a real platform's.
+    fn expects_window(&self) -> bool {
+        let config = &self.config;
+        let named = Personality::NAMED.contains(&config.personality);
+        // Whether a kernel wants a window for fewer bits depends on its version.
+        let of_64_bits = |d: &DeviceConfig| !matches!(d, DeviceConfig::NvmeOf48Bits(_));
+        config.features.ddw
+            && named
+            && config
+                .devices
+                .iter()
+                .chain(config.more_bridges.iter().flatten())
+                .all(of_64_bits)
+            && config.refusals.is_empty()
+            && !config.append.contains("disable_ddw")
+    }
+
     /// What the guest must find on its disk, and the image if its writes must be there; none if the guest does not check.
     fn expected(&self) -> Result<Option<(check::Expected, Option<&Path>)>, Failure> {
         let asked = |word| self.config.append.split_whitespace().any(|w| w == word);
@@ -147,6 +166,7 @@ pub fn plan(args: &BootArgs) -> Result<Plan, Failure> {
     let checked = disks
         .first()
         .map(|d| (d.path.clone(), !d.read_only && !d.snapshot));
+    let mut bridges = devices(&args.device, &disks)?.into_iter();
     let config = MachineConfig {
         memory: args.memory,
         cpus: args.cpus,
@@ -154,11 +174,15 @@ pub fn plan(args: &BootArgs) -> Result<Plan, Failure> {
         initrd,
         bios,
         append,
-        devices: devices(&args.device, &disks)?,
+        devices: bridges.next().unwrap_or_default(),
+        more_bridges: bridges.collect(),
         features: Features {
             multi_tce: !args.no_multitce,
             ddw: !args.no_ddw,
+            eeh: args.ddw.eeh,
         },
+        personality: args.ddw,
+        refusals: args.inject.clone(),
         until: args.until.clone(),
         max_instructions: args.max_instructions,
         on_reboot: if args.reboot {
@@ -191,7 +215,7 @@ fn images(args: &BootArgs) -> Result<(Option<PathBuf>, Option<PathBuf>), Failure
 
 /// The default image is made where a disk is missing: for an own guest, or for a block device without one.
 fn wants_disk(args: &BootArgs, own_guest: bool) -> bool {
-    let block = |d: &DeviceArg| matches!(d, DeviceArg::Nvme(_) | DeviceArg::VirtioBlk);
+    let block = |d: &PlacedDevice| d.device != DeviceArg::Edu;
     args.device.iter().any(block) || (args.device.is_empty() && own_guest)
 }
 
@@ -210,8 +234,9 @@ fn default_image() -> Result<tempfile::NamedTempFile, Failure> {
     Ok(image)
 }
 
-/// Gives the disks to the block devices in order; disks that are left go to an NVMe controller of their own.
-fn devices(devices: &[DeviceArg], disks: &[DiskArg]) -> Result<Vec<DeviceConfig>, Failure> {
+/// Devices by host bridge. Gives the disks to the block devices in order; disks that are left go to an NVMe controller of their own on
+/// the first bridge.
+fn devices(devices: &[PlacedDevice], disks: &[DiskArg]) -> Result<Vec<Vec<DeviceConfig>>, Failure> {
     let mut disks = disks.iter().map(|d| DiskConfig {
         path: d.path.clone(),
         mode: match (d.read_only, d.snapshot) {
@@ -220,28 +245,38 @@ fn devices(devices: &[DeviceArg], disks: &[DiskArg]) -> Result<Vec<DeviceConfig>
             _ => DiskMode::Writable,
         },
     });
-    let mut out = Vec::new();
-    for device in devices {
+    let mut out: Vec<Vec<DeviceConfig>> = vec![Vec::new()];
+    for PlacedDevice { device, bridge } in devices {
+        // The parser has limited the number.
+        if out.len() <= *bridge as usize {
+            out.resize_with(*bridge as usize + 1, Vec::new);
+        }
         let missing = || {
             Failure::user(format!(
                 "a block device has no disk: give --disk for each ({device:?})"
             ))
         };
-        out.push(match device {
-            DeviceArg::Nvme(n) => {
+        let made = match device {
+            DeviceArg::Nvme(n) | DeviceArg::NvmeOf48Bits(n) => {
                 let own: Vec<_> = disks.by_ref().take(*n as usize).collect();
                 if own.len() < *n as usize {
                     return Err(missing());
                 }
-                DeviceConfig::Nvme(own)
+                match device {
+                    DeviceArg::NvmeOf48Bits(_) => DeviceConfig::NvmeOf48Bits(own),
+                    _ => DeviceConfig::Nvme(own),
+                }
             }
             DeviceArg::VirtioBlk => DeviceConfig::VirtioBlk(disks.next().ok_or_else(missing)?),
             DeviceArg::Edu => DeviceConfig::Edu,
-        });
+        };
+        if let Some(bus) = out.get_mut(*bridge as usize) {
+            bus.push(made);
+        }
     }
     let rest: Vec<_> = disks.collect();
-    if !rest.is_empty() {
-        out.push(DeviceConfig::Nvme(rest));
+    if let (false, Some(first)) = (rest.is_empty(), out.first_mut()) {
+        first.push(DeviceConfig::Nvme(rest));
     }
     Ok(out)
 }
@@ -252,7 +287,10 @@ pub fn without_guest(args: &BootArgs) -> BootArgs {
     if args.kernel.is_none() && args.bios.is_none() {
         args.append.get_or_insert_with(|| DEFAULT_APPEND.to_owned());
         args.device = if args.device.is_empty() {
-            vec![DeviceArg::Nvme(1)]
+            vec![PlacedDevice {
+                device: DeviceArg::Nvme(1),
+                bridge: 0,
+            }]
         } else {
             args.device
         };

@@ -1,6 +1,6 @@
 use clap::{CommandFactory, Parser};
 
-use super::args::{Args, BootArgs, Command, DeviceArg, Platform, parse_size};
+use super::args::{Args, BootArgs, Command, DeviceArg, PlacedDevice, Platform, parse_size};
 use super::logger::Filter;
 use super::terminal::{Escape, Input};
 use super::{check, disk};
@@ -88,7 +88,14 @@ fn disks_and_devices() {
     ])
     .unwrap();
     assert!(!args.disk[0].read_only && args.disk[1].read_only);
-    assert_eq!(args.device, [DeviceArg::Nvme(2), DeviceArg::Edu]);
+    let placed = |device, bridge| PlacedDevice { device, bridge };
+    assert_eq!(
+        args.device,
+        [placed(DeviceArg::Nvme(2), 0), placed(DeviceArg::Edu, 0)]
+    );
+    let args = boot(&["--device", "nvme,bridge=3,dma-bits=48"]).unwrap();
+    assert_eq!(args.device, [placed(DeviceArg::NvmeOf48Bits(1), 3)]);
+    assert!(boot(&["--device", "edu,bridge=4"]).is_err());
     assert!(
         boot(&["--device", "e1000"])
             .unwrap_err()

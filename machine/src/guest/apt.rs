@@ -188,15 +188,29 @@ impl Packages {
         arch: &str,
         progress: Progress<'_>,
     ) -> Result<String, GuestError> {
-        let setup = self.setup(suite, arch, progress)?;
-        let shown = setup.apt("apt-cache", &["show", "--no-all-versions", meta])?;
-        depends(&shown)
+        self.dependencies(meta, suite, arch, progress)?
             .into_iter()
             .find(|name| name.starts_with(prefix))
             .ok_or_else(|| GuestError::Apt {
                 command: format!("apt-cache show {meta}"),
                 output: format!("no dependency on {prefix}* in {suite}"),
             })
+    }
+
+    /// The packages that the newest `name` depends on, of alternatives the first.
+    ///
+    /// # Errors
+    /// apt fails.
+    pub fn dependencies(
+        &self,
+        name: &str,
+        suite: &str,
+        arch: &str,
+        progress: Progress<'_>,
+    ) -> Result<Vec<String>, GuestError> {
+        let setup = self.setup(suite, arch, progress)?;
+        let shown = setup.apt("apt-cache", &["show", "--no-all-versions", name])?;
+        Ok(depends(&shown))
     }
 
     fn fetch_one(

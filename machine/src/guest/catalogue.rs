@@ -32,6 +32,8 @@ pub const DEFAULT: &str = "debian-6.12";
 const ARCH: &str = "ppc64el";
 /// Raised when the form of the cached files changes.
 const FORMAT: u32 = 2;
+/// Packages that a kernel's own package may be divided into begin so.
+const KERNEL_PARTS: [&str; 2] = ["linux-binary-", "linux-modules-"];
 /// Modules to load, where the kernel does not have them built in. The checksum modules stand for `request_module` calls of Linux 6.1, which
 /// has no modprobe to run here.
 const MODULES: [&str; 5] = [
@@ -53,7 +55,7 @@ const MODULE_FOLDERS: [&str; 6] = [
     "kernel/drivers/block/",
 ];
 
-const ENTRIES: [Entry; 3] = [
+const ENTRIES: [Entry; 5] = [
     Entry {
         name: "debian-6.12",
         about: "Debian 13, Linux 6.12, 4 KiB pages",
@@ -74,6 +76,20 @@ const ENTRIES: [Entry; 3] = [
         page_kib: 64,
         suites: &["bookworm"],
         meta: "linux-image-powerpc64le",
+    },
+    Entry {
+        name: "debian-testing",
+        about: "Debian testing, its newest Linux, 4 KiB pages",
+        page_kib: 4,
+        suites: &["forky"],
+        meta: "linux-image-powerpc64le",
+    },
+    Entry {
+        name: "debian-testing-64k",
+        about: "Debian testing, its newest Linux, 64 KiB pages",
+        page_kib: 64,
+        suites: &["forky"],
+        meta: "linux-image-powerpc64le-64k",
     },
 ];
 
@@ -197,13 +213,20 @@ pub(super) fn fetch_into(
     let packages = open(cache)?;
     let suite = packages.first_usable(entry.suites, ARCH, progress)?;
     let kernel = packages.resolve(entry.meta, "linux-image-", suite, ARCH, progress)?;
-    let names = [kernel.as_str(), "busybox-static"];
+    // Since Debian 14 a kernel's package is empty and depends on others that hold its parts.
+    let parts_of_kernel = packages
+        .dependencies(&kernel, suite, ARCH, progress)?
+        .into_iter()
+        .filter(|name| KERNEL_PARTS.iter().any(|part| name.starts_with(part)));
+    let mut names = vec!["busybox-static".to_owned(), kernel.clone()];
+    names.extend(parts_of_kernel);
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let debs = packages.fetch(&names, suite, ARCH, progress)?;
-    let [kernel_deb, busybox_deb] = debs.as_slice() else {
-        return Err(malformed(cache, "apt gave another number of packages"));
+    let Some((busybox_deb, kernel_debs)) = debs.split_first() else {
+        return Err(malformed(cache, "apt gave no packages"));
     };
     progress("unpacking", 0, 0);
-    let parts = Parts::unpack(kernel_deb, busybox_deb)?;
+    let parts = Parts::unpack(kernel_debs, busybox_deb)?;
     let stage = tempfile::tempdir_in(&guests).map_err(at(&guests))?;
     parts.write(stage.path(), suite, &debs)?;
     if folder.exists() {
@@ -238,6 +261,49 @@ pub fn with_userland(
     Ok(archive)
 }
 
+/// Modules of the guest's kernel, `names` and all they depend on, uncompressed and in loading order: for tests of other drivers than the
+/// guest loads by itself. Those that are built in or absent are an error.
+///
+/// # Errors
+/// As [`fetch`]; also if the kernel has no such module.
+pub fn modules(
+    guest: &Guest,
+    names: &[&str],
+    progress: Progress<'_>,
+) -> Result<Vec<(String, Vec<u8>)>, GuestError> {
+    let manifest = path(&guest.name)?.join("manifest.json");
+    let text = fs::read(&manifest).map_err(at(&manifest))?;
+    let read: Manifest =
+        serde_json::from_slice(&text).map_err(|e| malformed(&manifest, e.to_string()))?;
+    let cache = cache_folder()?;
+    let mut all = Modules::default();
+    for (file, hash) in read
+        .packages
+        .iter()
+        .filter_map(|p| p.split_once(" sha256:"))
+    {
+        let package = file.split('_').next().unwrap_or_default();
+        if !package.starts_with("linux-") {
+            continue;
+        }
+        let mut deb = cache.join("debs").join(file);
+        if !sha256_file(&deb).is_ok_and(|h| h == hash) {
+            let packages = Packages::open(&cache)?;
+            let mut fetched = packages.fetch(&[package], &guest.suite, ARCH, progress)?;
+            deb = fetched.pop().unwrap_or(deb);
+        }
+        let is_module =
+            |name: &str| in_module_folder(name).is_some_and(|(_, i)| module_name(i).is_some());
+        for (name, node) in deb::tree(&deb, is_module)? {
+            if let Node::File { data, .. } = node {
+                all.add(&name, data);
+            }
+        }
+    }
+    all.in_order(names)
+        .map_err(|e| malformed(&manifest, e.to_string()))
+}
+
 /// Reads back an archive that [`Initramfs::write`] made.
 fn read_initrd(path: &Path) -> Result<Initramfs, GuestError> {
     let file = File::open(path).map_err(at(path))?;
@@ -252,21 +318,23 @@ struct Parts {
 }
 
 impl Parts {
-    fn unpack(kernel_deb: &Path, busybox_deb: &Path) -> Result<Parts, GuestError> {
+    fn unpack(kernel_debs: &[PathBuf], busybox_deb: &Path) -> Result<Parts, GuestError> {
         let mut modules = Modules::default();
         let mut kernel = None;
-        let tree = deb::tree(kernel_deb, wanted_of_kernel)?;
-        for (name, node) in tree {
-            let Node::File { data, .. } = node else {
-                continue;
-            };
-            match name.strip_prefix("boot/vmlinux-") {
-                Some(release) => kernel = Some((release.to_string(), data)),
-                None => modules.add(&name, data),
+        let kernel_deb = kernel_debs.first().map_or(busybox_deb, PathBuf::as_path);
+        for package in kernel_debs {
+            for (name, node) in deb::tree(package, wanted_of_kernel)? {
+                let Node::File { data, .. } = node else {
+                    continue;
+                };
+                match release_of_kernel(&name) {
+                    Some(release) => kernel = Some((release.to_string(), data)),
+                    None => modules.add(&name, data),
+                }
             }
         }
         let (release, kernel) =
-            kernel.ok_or_else(|| malformed(kernel_deb, "no boot/vmlinux-* in it"))?;
+            kernel.ok_or_else(|| malformed(kernel_deb, "no kernel in it or its parts"))?;
         let wanted: Vec<&str> = MODULES
             .into_iter()
             .filter(|m| NEEDED.contains(m) || modules.has(m))
@@ -321,17 +389,28 @@ impl Parts {
     }
 }
 
+/// The kernel's release, if this is where a package holds the kernel: `boot/vmlinux-RELEASE`, or `vmlinuz` (an ELF file too, whatever its
+/// name) in the folder of modules.
+fn release_of_kernel(name: &str) -> Option<&str> {
+    match in_module_folder(name) {
+        Some((release, "vmlinuz")) => Some(release),
+        _ => name.strip_prefix("boot/vmlinux-"),
+    }
+}
+
+/// The release and the path inside its folder of modules.
+fn in_module_folder(name: &str) -> Option<(&str, &str)> {
+    name.strip_prefix("usr/")
+        .unwrap_or(name)
+        .strip_prefix("lib/modules/")?
+        .split_once('/')
+}
+
 /// Which files of a kernel package are needed: the kernel and the modules that may be.
 fn wanted_of_kernel(name: &str) -> bool {
-    if name.starts_with("boot/vmlinux-") {
-        return true;
-    }
-    let modules = name
-        .strip_prefix("usr/")
-        .unwrap_or(name)
-        .strip_prefix("lib/modules/");
-    let Some((_, inside)) = modules.and_then(|m| m.split_once('/')) else {
-        return false;
+    let module = |inside: &str| {
+        module_name(inside).is_some() && MODULE_FOLDERS.iter().any(|f| inside.starts_with(f))
     };
-    module_name(inside).is_some() && MODULE_FOLDERS.iter().any(|f| inside.starts_with(f))
+    release_of_kernel(name).is_some()
+        || in_module_folder(name).is_some_and(|(_, inside)| module(inside))
 }

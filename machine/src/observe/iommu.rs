@@ -159,7 +159,10 @@ fn layout(name: &str, outputs: usize) -> (&'static [Part], &'static [Part]) {
             &[One("liobn"), Two("bus_address")],
         ),
         (REMOVE, _) => (&[One("liobn")], &[]),
-        (RESET, _) => (&PE, &[]),
+        (RESET, _) => (
+            &[One("config_addr"), Two("buid"), One("limited_address_mode")],
+            &[],
+        ),
         _ => (&[], &[]),
     }
 }
@@ -190,6 +193,7 @@ fn status_name(status: RtasStatus) -> &'static str {
         RTAS_SUCCESS => "success",
         RTAS_HARDWARE_ERROR => "hardware error",
         RTAS_PARAMETER_ERROR => "parameter error",
+        RtasStatus(-2 | 9900..=9905) => "busy",
         _ => "other",
     }
 }

@@ -34,6 +34,8 @@ pub struct Report {
     pub rtas: BTreeMap<String, Calls>,
     /// PCI functions.
     pub devices: Vec<DeviceSummary>,
+    /// Error handling of PEs.
+    pub eeh: EehSummary,
     /// External interrupts presented, by source number.
     pub interrupts: BTreeMap<String, u64>,
     /// Accesses to device memory.
@@ -73,6 +75,19 @@ pub struct DeviceSummary {
     pub bytes_written: u64,
     /// Its requests that ended in a fault.
     pub faults: u64,
+}
+
+/// Error handling of partitionable endpoints (EEH).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct EehSummary {
+    /// Errors that stopped a PE.
+    pub freezes: u64,
+    /// Resets of PEs by the guest.
+    pub resets: u64,
+    /// Loads that got all ones because the PE was stopped.
+    pub loads_refused: u64,
+    /// Stores that were dropped because the PE was stopped.
+    pub stores_dropped: u64,
 }
 
 /// Accesses to device memory.

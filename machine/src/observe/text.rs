@@ -6,7 +6,7 @@ use std::fmt::{Result, Write};
 use super::counters::Calls;
 use super::iommu::{DdwSummary, IommuSummary, WindowSummary};
 use super::profile::{EngineSummary, Profile};
-use super::report::Report;
+use super::report::{EehSummary, Report};
 
 /// Renders a report. Lines end with `\n`.
 pub fn render(report: &Report) -> String {
@@ -173,6 +173,14 @@ fn devices(out: &mut String, r: &Report) -> Result {
             out,
             "  {} {:<12} read {read}, wrote {written} by DMA; {} fault(s)",
             d.address, d.name, d.faults
+        )?;
+    }
+    if r.eeh != EehSummary::default() {
+        let e = r.eeh;
+        writeln!(
+            out,
+            "\nPE errors (EEH): {} freeze(s), {} reset(s) by the guest; {} load(s) got all ones, {} store(s) were dropped",
+            e.freezes, e.resets, e.loads_refused, e.stores_dropped
         )?;
     }
     writeln!(out, "\ninterrupts")?;

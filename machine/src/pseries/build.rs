@@ -9,10 +9,9 @@ use viommu_devices::memory::GuestRam;
 use viommu_devices::nvme::NvmeController;
 use viommu_devices::pci::PciDevice;
 use viommu_devices::spapr::MSI_WINDOW;
-use viommu_devices::spapr::iommu::rules::Personality;
 use viommu_devices::spapr::iommu::spec::Liobn;
 use viommu_devices::spapr::iommu::{Members, PeConfig, SpaprIommu};
-use viommu_devices::spapr::phb::{FunctionInfo, Phb, PhbConfig, Window};
+use viommu_devices::spapr::phb::{FunctionInfo, PE_CONFIG_ADDR, Phb, PhbConfig, Window};
 use viommu_devices::spapr::xics::{Trigger, Xics};
 use viommu_devices::virtio::{VirtioBlock, VirtioPci};
 use viommu_firmware_tables::fdt::{BarDescription, BarSpace, FunctionDescription};
@@ -29,6 +28,8 @@ const SNAPSHOT_MAX: u64 = 4 << 30;
 pub struct Function {
     /// Its name.
     pub name: String,
+    /// Number of its host bridge.
+    pub bridge: u32,
     /// Its way to memory, whose counters it shares.
     pub port: DmaPort,
 }
@@ -51,38 +52,44 @@ pub fn ram(memory: u64) -> Result<GuestRam, ConfigError> {
     GuestRam::from_ranges(&[(GuestAddress(0), size)]).map_err(|e| host(e.to_string()))
 }
 
-/// The IOMMU with the bridge's PE.
+/// The IOMMU with a PE for each host bridge.
 ///
 /// # Errors
 /// [`ConfigError::DeviceTree`] if the addresses of [`map`] contradict each other.
-pub fn iommu(memory: u64) -> Result<SpaprIommu, ConfigError> {
-    let iommu = SpaprIommu::new(memory, Personality::KVM);
-    iommu
-        .add_pe(PeConfig {
-            buid: map::PHB_BUID,
-            config_addr: 0,
-            liobn: Liobn(map::PHB_LIOBN),
-            members: Members::All,
-        })
-        .map_err(|e| ConfigError::DeviceTree(e.to_string()))?;
+pub fn iommu(config: &MachineConfig) -> Result<SpaprIommu, ConfigError> {
+    let iommu = SpaprIommu::new(config.memory, config.personality);
+    iommu.refuse(config.refusals.clone());
+    for (place, _) in config.bridges()? {
+        iommu
+            .add_pe(PeConfig {
+                buid: place.buid,
+                config_addr: PE_CONFIG_ADDR,
+                liobn: Liobn(place.liobn),
+                members: Members::All,
+            })
+            .map_err(|e| ConfigError::DeviceTree(e.to_string()))?;
+    }
     Ok(iommu)
 }
 
 /// The interrupt controller with all sources.
-pub fn xics(cpus: u32) -> Xics {
+pub fn xics(cpus: u32, bridges: u32) -> Xics {
     let mut xics = Xics::new(cpus);
     xics.add_sources(map::VTY_IRQ, 1, Trigger::Edge);
-    xics.add_sources(map::LSI_BASE, 4, Trigger::Level);
-    xics.add_sources(map::MSI_BASE, map::MSI_COUNT, Trigger::Edge);
+    for place in (0..bridges).map(map::bridge) {
+        xics.add_sources(place.lsi_base, 4, Trigger::Level);
+        xics.add_sources(place.msi_base, map::MSI_COUNT, Trigger::Edge);
+    }
     xics
 }
 
-/// The host bridge with its functions, one to a slot.
+/// A host bridge with its functions, one to a slot, and these for the report.
 ///
 /// # Errors
 /// [`ConfigError`] for a disk that cannot be opened or too many devices.
 pub fn bridge(
-    config: &MachineConfig,
+    place: map::Bridge,
+    devices: &[DeviceConfig],
     ram: &GuestRam,
     iommu: &SpaprIommu,
 ) -> Result<(Phb, Vec<Function>), ConfigError> {
@@ -92,29 +99,33 @@ pub fn bridge(
         size,
     };
     let mut phb = Phb::new(PhbConfig {
-        index: 0,
-        buid: map::PHB_BUID,
-        mmio32: window(map::MMIO32),
-        mmio64: window(map::MMIO64),
+        index: place.index,
+        buid: place.buid,
+        mmio32: window(place.mmio32),
+        mmio64: window(place.mmio64),
         msi_window: MSI_WINDOW,
-        lsi_irq_base: map::LSI_BASE,
-        msi_irq_base: map::MSI_BASE,
+        lsi_irq_base: place.lsi_base,
+        msi_irq_base: place.msi_base,
         n_msi: map::MSI_COUNT,
     });
-    if config.devices.len() > map::SLOTS {
-        return Err(ConfigError::TooManyDevices(config.devices.len()));
+    if devices.len() > map::SLOTS {
+        return Err(ConfigError::TooManyDevices(devices.len()));
     }
-    let translator = Arc::new(iommu.for_phb(map::PHB_BUID));
+    let translator = Arc::new(iommu.for_phb(place.buid));
+    iommu.watch(place.buid, phb.health());
     let mut functions = Vec::new();
-    for (slot, device) in (1_u8..).zip(&config.devices) {
+    for (slot, device) in (1_u8..).zip(devices) {
         let port = DmaPort::new(
             SourceId(u16::from(slot) << 3),
             translator.clone(),
             ram.clone(),
         );
-        let device = make(device, slot, port.clone())?;
+        // Unique in the machine.
+        let number = place.index * 100 + u32::from(slot);
+        let device = make(device, number, port.clone())?;
         functions.push(Function {
             name: device.name().to_owned(),
+            bridge: place.index,
             port,
         });
         phb.add_device(slot << 3, device);
@@ -122,23 +133,33 @@ pub fn bridge(
     Ok((phb, functions))
 }
 
-fn make(config: &DeviceConfig, slot: u8, port: DmaPort) -> Result<Box<dyn PciDevice>, ConfigError> {
+fn make(
+    config: &DeviceConfig,
+    number: u32,
+    port: DmaPort,
+) -> Result<Box<dyn PciDevice>, ConfigError> {
     Ok(match config {
-        DeviceConfig::Nvme(disks) => {
+        DeviceConfig::Nvme(disks) | DeviceConfig::NvmeOf48Bits(disks) => {
             let disks = disks.iter().map(open).collect::<Result<Vec<_>, _>>()?;
-            Box::new(NvmeController::new(
-                &format!("nvme{slot}"),
-                port,
-                disks,
-                &format!("VIOMMU-{slot:04}"),
-            ))
+            let (name, serial) = (format!("nvme{number}"), format!("VIOMMU-{number:04}"));
+            Box::new(match config {
+                DeviceConfig::NvmeOf48Bits(_) => {
+                    NvmeController::of_48_bits(&name, port, disks, &serial)
+                }
+                _ => NvmeController::new(&name, port, disks, &serial),
+            })
         }
         DeviceConfig::VirtioBlk(disk) => {
-            let block = VirtioBlock::new(open(disk)?, &format!("VIOMMU-{slot:04}"));
+            let block = VirtioBlock::new(open(disk)?, &format!("VIOMMU-{number:04}"));
             // Without ACCESS_PLATFORM a guest would hand out real addresses, and its DMA would pass the IOMMU by.
-            Box::new(VirtioPci::new(&format!("virtio{slot}"), port, block, true))
+            Box::new(VirtioPci::new(
+                &format!("virtio{number}"),
+                port,
+                block,
+                true,
+            ))
         }
-        DeviceConfig::Edu => Box::new(Edu::new(&format!("edu{slot}"), port)),
+        DeviceConfig::Edu => Box::new(Edu::new(&format!("edu{number}"), port)),
     })
 }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::map;
 use viommu_cpu::engine::Engine;
+use viommu_devices::spapr::iommu::rules::{Personality, Refusal};
 
 /// Everything that decides a run.
 #[derive(Clone, Debug)]
@@ -20,10 +21,16 @@ pub struct MachineConfig {
     pub bios: Option<Vec<u8>>,
     /// Kernel command line.
     pub append: String,
-    /// Devices behind the PCI host bridge, by slot.
+    /// Devices behind the first PCI host bridge, by slot.
     pub devices: Vec<DeviceConfig>,
+    /// Devices behind further host bridges, bridge by bridge; at most [`map::BRIDGES_MAX`] - 1.
+    pub more_bridges: Vec<Vec<DeviceConfig>>,
     /// What the hypervisor offers.
     pub features: Features,
+    /// How it answers calls for DMA windows.
+    pub personality: Personality,
+    /// Calls that it refuses.
+    pub refusals: Vec<Refusal>,
     /// End the run when a console line contains this.
     pub until: Option<String>,
     /// End the run after this many instructions.
@@ -36,6 +43,22 @@ pub struct MachineConfig {
     pub sample_every: u64,
 }
 
+impl MachineConfig {
+    /// Host bridges by number, with the devices behind each.
+    ///
+    /// # Errors
+    /// [`ConfigError::TooManyBridges`].
+    pub fn bridges(&self) -> Result<Vec<(map::Bridge, &[DeviceConfig])>, ConfigError> {
+        let count = 1 + self.more_bridges.len();
+        if count > map::BRIDGES_MAX as usize {
+            return Err(ConfigError::TooManyBridges(count));
+        }
+        let more = self.more_bridges.iter().map(Vec::as_slice);
+        let devices = std::iter::once(self.devices.as_slice()).chain(more);
+        Ok((0..).map(map::bridge).zip(devices).collect())
+    }
+}
+
 impl Default for MachineConfig {
     fn default() -> Self {
         MachineConfig {
@@ -46,7 +69,10 @@ impl Default for MachineConfig {
             bios: None,
             append: String::new(),
             devices: Vec::new(),
+            more_bridges: Vec::new(),
             features: Features::default(),
+            personality: Personality::KVM,
+            refusals: Vec::new(),
             until: None,
             max_instructions: None,
             on_reboot: OnReboot::End,
@@ -63,6 +89,8 @@ pub struct Features {
     pub multi_tce: bool,
     /// The four dynamic DMA window calls.
     pub ddw: bool,
+    /// The calls for error handling and injection.
+    pub eeh: bool,
 }
 
 impl Default for Features {
@@ -70,6 +98,7 @@ impl Default for Features {
         Features {
             multi_tce: true,
             ddw: true,
+            eeh: false,
         }
     }
 }
@@ -89,6 +118,8 @@ pub enum OnReboot {
 pub enum DeviceConfig {
     /// An NVMe controller with a namespace for each disk.
     Nvme(Vec<DiskConfig>),
+    /// The same, which drivers take for one with DMA addresses of 48 bits.
+    NvmeOf48Bits(Vec<DiskConfig>),
     /// A modern virtio block device.
     VirtioBlk(DiskConfig),
     /// The educational device.
@@ -161,6 +192,9 @@ pub enum ConfigError {
         /// Why not.
         reason: String,
     },
+    /// More host bridges than there is room for.
+    #[error("{0} host bridges: the machine has at most {max}", max = map::BRIDGES_MAX)]
+    TooManyBridges(usize),
     /// More devices than slots.
     #[error("{0} devices: the host bridge has 31 slots")]
     TooManyDevices(usize),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use viommu_cpu::engine::{EngineStats, Shared};
 use viommu_cpu::ppc64::{Cpu, Exit};
+use viommu_devices::spapr::eeh::EehCounters;
 use viommu_devices::spapr::nvram::Nvram;
 use viommu_devices::spapr::vty::{INPUT_CAP, VTY_UNIT, Vty};
 
@@ -16,7 +17,7 @@ use super::load::{self, Layout};
 use super::platform::{Partition, Platform, Vcpu, VcpuState};
 use super::{build, hcall, map, tree};
 use crate::clock::Clock;
-use crate::observe::report::{DeviceSummary, MachineSummary, MmioSummary};
+use crate::observe::report::{DeviceSummary, EehSummary, MachineSummary, MmioSummary};
 use crate::observe::{Console, Counters, Report};
 
 /// Length of a turn: instructions, and so nanoseconds.
@@ -44,17 +45,23 @@ impl Machine {
         }
         let ram = build::ram(config.memory)?;
         let layout = load::load(&ram, &config)?;
-        let iommu = build::iommu(config.memory)?;
-        let (phb, functions) = build::bridge(&config, &ram, &iommu)?;
-        let dtb = tree::build(&config, &layout, &iommu, build::describe(phb.functions()))?;
+        let iommu = build::iommu(&config)?;
+        let (mut phbs, mut functions, mut described) = (Vec::new(), Vec::new(), Vec::new());
+        for (place, devices) in config.bridges()? {
+            let (phb, more) = build::bridge(place, devices, &ram, &iommu)?;
+            described.push((place, build::describe(phb.functions())));
+            phbs.push(phb);
+            functions.extend(more);
+        }
+        let dtb = tree::build(&config, &layout, &iommu, described)?;
         load::write_dtb(&ram, &layout, &dtb)?;
         let (sink, output) = mpsc::channel();
         let platform = Platform {
             memory: config.memory,
             clock: Clock::default(),
             iommu,
-            phb,
-            xics: build::xics(config.cpus),
+            xics: build::xics(config.cpus, phbs.len() as u32),
+            phbs,
             vty: Vty::new(VTY_UNIT, map::VTY_IRQ, Box::new(sink)),
             output,
             nvram: Nvram::default(),
@@ -63,6 +70,7 @@ impl Machine {
             features: config.features,
             counters: Counters::default(),
             console: Console::new(config.until.clone()),
+            errinjct_open: false,
             random: 0x7261_6e64_6f6d,
             turn_over: false,
             end: None,
@@ -207,7 +215,7 @@ impl Machine {
             .zip(&self.cpus)
             .filter(|(v, _)| v.state == VcpuState::Ceded);
         let timer = ceded.filter_map(|(_, cpu)| cpu.next_timer_ns()).min();
-        let next = [timer, self.platform.phb.next_deadline()]
+        let next = [timer, self.platform.next_deadline()]
             .into_iter()
             .flatten()
             .min();
@@ -225,7 +233,7 @@ impl Machine {
     fn round(&mut self) {
         let now = self.platform.clock.now_ns();
         let mut turn = TURN;
-        if let Some(at) = self.platform.phb.next_deadline() {
+        if let Some(at) = self.platform.next_deadline() {
             turn = turn.min(at.saturating_sub(now).max(1));
         }
         if let Some(max) = self.config.max_instructions {
@@ -284,7 +292,10 @@ impl Machine {
         let count = |c: &std::sync::atomic::AtomicU64| c.load(Ordering::Relaxed);
         let devices = p.functions.iter().map(|f| DeviceSummary {
             name: f.name.clone(),
-            address: format!("{:?}", f.port.source()),
+            address: match f.bridge {
+                0 => format!("{:?}", f.port.source()),
+                n => format!("{n:04x}:{:?}", f.port.source()),
+            },
             bytes_read: count(&f.port.counters().bytes_read),
             bytes_written: count(&f.port.counters().bytes_written),
             faults: count(&f.port.counters().faults),
@@ -305,6 +316,7 @@ impl Machine {
             hypercalls: p.counters.hypercalls_by_name(),
             rtas: p.counters.rtas_by_name(),
             devices: devices.collect(),
+            eeh: self.eeh(),
             interrupts: self.interrupts(),
             mmio: MmioSummary {
                 reads: p.counters.mmio_reads,
@@ -313,6 +325,24 @@ impl Machine {
             },
             ..Report::default()
         }
+    }
+
+    /// Error handling of all PEs.
+    fn eeh(&self) -> EehSummary {
+        let mut all = EehSummary::default();
+        for phb in &self.platform.phbs {
+            let EehCounters {
+                freezes,
+                resets,
+                loads_refused,
+                stores_dropped,
+            } = phb.health().counters();
+            all.freezes += freezes;
+            all.resets += resets;
+            all.loads_refused += loads_refused;
+            all.stores_dropped += stores_dropped;
+        }
+        all
     }
 
     /// Interrupts accepted, by source.

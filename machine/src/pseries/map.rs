@@ -23,24 +23,51 @@ pub const CPUS_MAX: u32 = 8;
 /// Version of the processor that a guest reads: POWER9 DD2.0.
 pub const PVR: u32 = 0x004e_1200;
 
-/// Bus unit id of the host bridge.
-pub const PHB_BUID: u64 = 0x0800_0000_2000_0000;
-/// TCE table of its default window.
-pub const PHB_LIOBN: u32 = 0x8000_0000;
-/// Its 32-bit memory range: real address, bus address, bytes.
-pub const MMIO32: (u64, u64, u64) = (0x2000_8000_0000, 0x8000_0000, 0x8000_0000);
-/// Its 64-bit memory range: real address, bus address, bytes.
-pub const MMIO64: (u64, u64, u64) = (0x2100_0000_0000, 0x2100_0000_0000, 0x100_0000_0000);
-/// Most functions behind it: slots 1 to 31.
+/// Most host bridges.
+pub const BRIDGES_MAX: u32 = 4;
+
+/// Where a host bridge is: its unit id, real addresses and interrupt sources.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bridge {
+    /// Its number, from 0 and below [`BRIDGES_MAX`].
+    pub index: u32,
+    /// Bus unit id.
+    pub buid: u64,
+    /// TCE table of its default window; those of its dynamic windows follow.
+    pub liobn: u32,
+    /// Its 32-bit memory range: real address, bus address, bytes.
+    pub mmio32: (u64, u64, u64),
+    /// Its 64-bit memory range: real address, bus address, bytes.
+    pub mmio64: (u64, u64, u64),
+    /// First of its four level sources.
+    pub lsi_base: u32,
+    /// First of its [`MSI_COUNT`] sources for messages.
+    pub msi_base: u32,
+}
+
+/// The place of host bridge `index`.
+pub const fn bridge(index: u32) -> Bridge {
+    let n = index as u64;
+    let wide = 0x2100_0000_0000 + (n << 40);
+    Bridge {
+        index,
+        buid: 0x0800_0000_2000_0000 + n,
+        liobn: 0x8000_0000 + (index << 16),
+        mmio32: (0x2000_8000_0000 + (n << 32), 0x8000_0000, 0x8000_0000),
+        mmio64: (wide, wide, 1 << 40),
+        lsi_base: 0x1200 + 4 * index,
+        msi_base: MSI_BASE + MSI_COUNT * index,
+    }
+}
+
+/// Most functions behind one: slots 1 to 31.
 pub const SLOTS: usize = 31;
 
 /// Interrupt source of the console.
 pub const VTY_IRQ: u32 = 0x1100;
-/// First of the four level sources of the host bridge.
-pub const LSI_BASE: u32 = 0x1200;
 /// First source for messages.
 pub const MSI_BASE: u32 = 0x1300;
-/// How many there are.
+/// How many a bridge has.
 pub const MSI_COUNT: u32 = 1024;
 /// Unit address of the NVRAM's node.
 pub const NVRAM_UNIT: u32 = 0x7100_0001;

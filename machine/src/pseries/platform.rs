@@ -7,7 +7,7 @@ use viommu_devices::dma::Gpa;
 use viommu_devices::memory::{GuestRam, WriteWatch};
 use viommu_devices::spapr::iommu::SpaprIommu;
 use viommu_devices::spapr::nvram::Nvram;
-use viommu_devices::spapr::phb::{IrqKind, Phb};
+use viommu_devices::spapr::phb::{IrqKind, Phb, buid_of};
 use viommu_devices::spapr::rtas::{RtasReply, RtasRequest};
 use viommu_devices::spapr::vty::Vty;
 use viommu_devices::spapr::xics::Xics;
@@ -96,8 +96,8 @@ pub struct Platform {
     pub clock: Clock,
     /// TCE tables and windows.
     pub iommu: SpaprIommu,
-    /// The host bridge.
-    pub phb: Phb,
+    /// The host bridges, by number.
+    pub phbs: Vec<Phb>,
     /// The interrupt controller.
     pub xics: Xics,
     /// The console's terminal.
@@ -116,6 +116,8 @@ pub struct Platform {
     pub counters: Counters,
     /// The console's output.
     pub console: Console,
+    /// A session of error injection is open.
+    pub errinjct_open: bool,
     /// State of H_RANDOM.
     pub random: u64,
     /// The running vCPU gave the rest of its turn away.
@@ -143,11 +145,13 @@ impl Platform {
 
     /// Tells the interrupt controller what the bridge and the terminal want.
     pub fn deliver_interrupts(&mut self) {
-        for event in self.phb.take_irqs() {
-            match event.kind {
-                IrqKind::Edge => self.xics.raise_edge(event.source),
-                IrqKind::Level(level) => self.xics.set_level(event.source, level),
-            };
+        for phb in self.phbs.iter_mut().filter(|p| p.has_irqs()) {
+            for event in phb.take_irqs() {
+                match event.kind {
+                    IrqKind::Edge => self.xics.raise_edge(event.source),
+                    IrqKind::Level(level) => self.xics.set_level(event.source, level),
+                };
+            }
         }
         if let Some(source) = self.vty.take_irq() {
             self.xics.raise_edge(source);
@@ -157,16 +161,34 @@ impl Platform {
     /// Does deferred work of devices that is due.
     pub fn run_devices(&mut self) {
         let now = self.clock.now_ns();
-        if self.phb.next_deadline().is_some_and(|at| at <= now) {
-            self.phb.run_due(now);
+        for phb in &mut self.phbs {
+            if phb.next_deadline().is_some_and(|at| at <= now) {
+                phb.run_due(now);
+            }
         }
         self.deliver_interrupts();
     }
 
-    /// RTAS calls of the host bridge.
+    /// When the next deferred work of a device is due, in virtual nanoseconds.
+    pub fn next_deadline(&self) -> Option<u64> {
+        self.phbs.iter().filter_map(Phb::next_deadline).min()
+    }
+
+    /// The host bridge with this unit id.
+    pub fn bridge(&self, buid: u64) -> Option<&Phb> {
+        self.phbs.iter().find(|phb| phb.config().buid == buid)
+    }
+
+    /// RTAS calls of the host bridges: of the one that the call names, else of the first.
     pub fn bridge_rtas(&mut self, request: &RtasRequest) -> Option<RtasReply> {
-        self.phb.set_now(self.clock.now_ns());
-        let reply = self.phb.rtas(request.call, request.args());
+        let buid = buid_of(request.call, request.args());
+        let named = self
+            .phbs
+            .iter()
+            .position(|phb| buid == Some(phb.config().buid));
+        let phb = self.phbs.get_mut(named.unwrap_or(0))?;
+        phb.set_now(self.clock.now_ns());
+        let reply = phb.rtas(request.call, request.args());
         self.deliver_interrupts();
         reply
     }
@@ -189,10 +211,13 @@ fn watch(region: &GuestRegionMmap<WriteWatch>) -> &WriteWatch {
 impl Bus for Platform {
     fn mmio_read(&mut self, gpa: u64, data: &mut [u8]) -> Result<(), BusError> {
         self.counters.mmio_reads += 1;
-        self.phb.set_now(self.clock.now_ns());
-        if self.phb.mmio_read(Gpa(gpa), data) {
-            self.deliver_interrupts();
-            return Ok(());
+        let now = self.clock.now_ns();
+        for phb in &mut self.phbs {
+            phb.set_now(now);
+            if phb.mmio_read(Gpa(gpa), data) {
+                self.deliver_interrupts();
+                return Ok(());
+            }
         }
         self.counters.mmio_errors += 1;
         Err(BusError)
@@ -200,10 +225,13 @@ impl Bus for Platform {
 
     fn mmio_write(&mut self, gpa: u64, data: &[u8]) -> Result<(), BusError> {
         self.counters.mmio_writes += 1;
-        self.phb.set_now(self.clock.now_ns());
-        if self.phb.mmio_write(Gpa(gpa), data) {
-            self.deliver_interrupts();
-            return Ok(());
+        let now = self.clock.now_ns();
+        for phb in &mut self.phbs {
+            phb.set_now(now);
+            if phb.mmio_write(Gpa(gpa), data) {
+                self.deliver_interrupts();
+                return Ok(());
+            }
         }
         self.counters.mmio_errors += 1;
         Err(BusError)

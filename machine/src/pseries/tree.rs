@@ -23,9 +23,9 @@ pub fn build(
     config: &MachineConfig,
     layout: &Layout,
     iommu: &SpaprIommu,
-    functions: Vec<FunctionDescription>,
+    bridges: Vec<(map::Bridge, Vec<FunctionDescription>)>,
 ) -> Result<Vec<u8>, ConfigError> {
-    fdt::pseries(&describe(config, layout, iommu, functions))
+    fdt::pseries(&describe(config, layout, iommu, bridges))
         .map_err(|e| ConfigError::DeviceTree(e.to_string()))
 }
 
@@ -33,7 +33,7 @@ fn describe(
     config: &MachineConfig,
     layout: &Layout,
     iommu: &SpaprIommu,
-    functions: Vec<FunctionDescription>,
+    bridges: Vec<(map::Bridge, Vec<FunctionDescription>)>,
 ) -> PseriesDescription {
     let calls = RtasCall::ALL
         .iter()
@@ -60,6 +60,11 @@ fn describe(
             entry: layout.rtas as u32,
             size: map::RTAS_ROOM as u32,
             calls: calls.map(|c| (c.name().to_owned(), c.token())).collect(),
+            errors: if config.features.eeh {
+                rtas::ERRORS.map(|(name, n)| (name.to_owned(), n)).to_vec()
+            } else {
+                Vec::new()
+            },
         },
         hypertas,
         interrupt_controller: InterruptController::Xics {
@@ -73,18 +78,22 @@ fn describe(
             reg: map::NVRAM_UNIT,
             size: NVRAM_SIZE as u32,
         }),
-        phbs: vec![bridge(config, iommu, functions)],
+        phbs: bridges
+            .into_iter()
+            .map(|(place, functions)| bridge(place, config, iommu, functions))
+            .collect(),
         ..PseriesDescription::default()
     }
 }
 
 fn bridge(
+    place: map::Bridge,
     config: &MachineConfig,
     iommu: &SpaprIommu,
     functions: Vec<FunctionDescription>,
 ) -> PhbDescription {
     let range = |(cpu, pci, size)| RangeDescription { cpu, pci, size };
-    let window = iommu.dt_properties(map::PHB_BUID);
+    let window = iommu.dt_properties(place.buid);
     let ddw = config.features.ddw.then(|| DdwDescription {
         tokens: [
             RtasCall::IbmQueryPeDmaWindow,
@@ -98,15 +107,15 @@ fn bridge(
         extensions: vec![1; window.map_or(0, |w| w.extensions.saturating_sub(1)) as usize],
     });
     PhbDescription {
-        index: 0,
-        buid: map::PHB_BUID,
-        mmio32: range(map::MMIO32),
-        mmio64: Some(range(map::MMIO64)),
+        index: place.index,
+        buid: place.buid,
+        mmio32: range(place.mmio32),
+        mmio64: Some(range(place.mmio64)),
         io: None,
         bus_range: (0, 0xff),
-        lsi_base: map::LSI_BASE,
+        lsi_base: place.lsi_base,
         dma_window: DmaWindowDescription {
-            liobn: map::PHB_LIOBN,
+            liobn: place.liobn,
             base: window.map_or(0, |w| w.base),
             size: window.map_or(1 << 30, |w| w.size),
         },

@@ -11,7 +11,7 @@ const LONG: Duration = Duration::from_secs(120);
 
 #[test]
 fn a_shell_on_the_terminal() {
-    super::scripted::guest(); // fetching prints a progress bar
+    viommu_tests::scripted::guest(); // fetching prints a progress bar
     let mut command = Command::new(binary());
     let mut pty = Pty::spawn(command.args(["boot", "pseries", "--interactive"]));
     pty.wait_for("viommu-init: done", LONG);

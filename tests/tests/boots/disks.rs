@@ -9,8 +9,8 @@ use std::process::{Command, Output, Stdio};
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use viommu_tests::{binary, file};
 
-use super::scripted::{Scripted, noise, sha256};
 use super::{Boot, boot, finished, has, tail};
+use viommu_tests::scripted::{Scripted, noise, sha256};
 
 const MIB: usize = 1 << 20;
 

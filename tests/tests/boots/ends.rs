@@ -1,7 +1,7 @@
 //! Ends of a kernel that are no power-off.
 
-use super::scripted::{Scripted, guest};
 use super::{has, run};
+use viommu_tests::scripted::{Scripted, guest};
 
 #[test]
 fn a_kernel_reboots_and_the_disk_remembers() {

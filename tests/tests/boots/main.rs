@@ -5,96 +5,9 @@
 mod console;
 mod disks;
 mod ends;
-mod scripted;
 mod userland;
 
-use std::path::Path;
-use std::process::{Command, Output};
-
-use viommu_tests::{binary, text};
-
-/// Words that no good kernel log has.
-const BAD: [&str; 5] = ["BUG", "WARNING", "Oops", "Unexpected", "Kernel panic"];
-
-/// The kernel's own warning that `multitce=off` changed a firmware feature late.
-const LATE_FEATURE: &str = "check_features+";
-
-struct Boot {
-    log: String,
-    report: serde_json::Value,
-}
-
-/// What a finished run printed, and its report (null if there is none).
-fn finished(output: &Output, report: &Path) -> Boot {
-    let report = std::fs::read(report)
-        .ok()
-        .and_then(|r| serde_json::from_slice(&r).ok());
-    Boot {
-        log: text(&output.stdout) + &text(&output.stderr),
-        report: report.unwrap_or_default(),
-    }
-}
-
-/// Boots and demands this status.
-fn run(args: &[&str], status: i32) -> Boot {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("report.json");
-    let output = Command::new(binary())
-        .args(["boot", "pseries", "--report"])
-        .arg(&path)
-        .args(args)
-        .output()
-        .expect("the binary runs");
-    let boot = finished(&output, &path);
-    let code = output.status.code();
-    assert_eq!(
-        code,
-        Some(status),
-        "{args:?} ended with\n{}",
-        tail(&boot.log)
-    );
-    boot
-}
-
-/// The end of the console and the program's own words, without the report between them.
-fn tail(log: &str) -> String {
-    let (console, rest) = log.split_once("== report ==").unwrap_or((log, ""));
-    let lines: Vec<_> = console.lines().collect();
-    let words = rest.lines().filter(|l| l.starts_with("viommu: "));
-    let console = lines[lines.len().saturating_sub(60)..].iter().copied();
-    console.chain(words).collect::<Vec<_>>().join("\n")
-}
-
-/// Boots and demands what every good boot has.
-fn boot(args: &[&str]) -> Boot {
-    let boot = run(args, 0);
-    let log = &boot.log;
-    for line in log.lines().filter(|l| l.contains("] ")) {
-        assert!(
-            !BAD.iter().any(|b| line.contains(b))
-                || line.contains(LATE_FEATURE) && log.contains("multitce=off"),
-            "{args:?} logged: {line}"
-        );
-    }
-    for wanted in [
-        "Linux version",
-        "viommu-init: userspace reached",
-        "viommu-init: done",
-    ] {
-        has(&boot, wanted);
-    }
-    boot
-}
-
-fn has(boot: &Boot, wanted: &str) {
-    let log = &boot.log;
-    assert!(log.contains(wanted), "no {wanted:?} in\n{}", tail(log));
-}
-
-fn window(log: &str) -> bool {
-    log.lines()
-        .any(|l| l.contains("ibm,create-pe-dma-window") && l.contains("returned 0"))
-}
+use viommu_tests::boot::{Boot, boot, finished, has, run, tail, window};
 
 /// What must not depend on the host: the report without the host's part, and the kernel's lines.
 fn essence(boot: &Boot) -> (serde_json::Value, Vec<&str>) {

@@ -11,8 +11,8 @@ use viommu::guest::catalogue;
 use viommu::guest::initramfs::Node;
 use viommu_tests::file;
 
-use super::scripted::{Scripted, guest, noise, sha256};
 use super::{boot, has};
+use viommu_tests::scripted::{Scripted, guest, noise, sha256};
 
 const PACKAGES: [&str; 7] = ["bash", "coreutils", "dash", "grep", "gzip", "mawk", "sed"];
 /// Programs that the script runs, which must be dynamic ones.

@@ -3,7 +3,7 @@
 //! `args` and `rets` are the cells of the call in host byte order; `rets[0]` is the status. A call that fails changes nothing.
 
 use super::report::DdwCall;
-use super::rules::Reserved;
+use super::rules::{Laxities, Refusable, Reserved};
 use super::spec::{
     Liobn, PageSizes, RTAS_HARDWARE_ERROR, RTAS_PARAMETER_ERROR, RTAS_SUCCESS, RtasStatus,
 };
@@ -22,13 +22,17 @@ impl State {
         name: &'static str,
         args: &[u32],
         rets: &mut [u32],
+        kind: Refusable,
         call: fn(&mut State, &[u32], &mut [u32]) -> Outcome,
     ) {
         rets.fill(0);
         let Some((first, outputs)) = rets.split_first_mut() else {
             return;
         };
-        let status = call(self, args, outputs).err().unwrap_or(RTAS_SUCCESS);
+        let status = match self.refusals.next(kind) {
+            Some(status) => RtasStatus(status),
+            None => call(self, args, outputs).err().unwrap_or(RTAS_SUCCESS),
+        };
         if status != RTAS_SUCCESS {
             outputs.fill(0);
         }
@@ -68,8 +72,16 @@ impl State {
         let &[config_addr, buid_hi, buid_lo] = args else {
             return Err(RTAS_PARAMETER_ERROR);
         };
-        let pe = self.pe_of(config_addr, buid_hi, buid_lo)?;
-        let available = self.windows_available(pe);
+        let constant = self.personality.laxities.contains(Laxities::CONSTANT_QUERY);
+        let available = if constant {
+            let buid = u64::from(buid_hi) << 32 | u64::from(buid_lo);
+            let known = self.pes.iter().any(|pe| pe.config.buid == buid);
+            known
+                .then_some(self.personality.windows)
+                .ok_or(RTAS_PARAMETER_ERROR)?
+        } else {
+            self.windows_available(self.pe_of(config_addr, buid_hi, buid_lo)?)
+        };
         let p = &self.personality;
         let block = if available == 0 { 0 } else { p.largest_block };
         let (sizes, migration) = (p.page_sizes.bits(), p.migration_mask);
@@ -110,7 +122,13 @@ impl State {
             return Err(RTAS_PARAMETER_ERROR);
         }
         let size = 1u64.checked_shl(window_shift).ok_or(RTAS_PARAMETER_ERROR)?;
-        if size >> page_shift > self.personality.largest_block {
+        let lax = self.personality.laxities;
+        if lax.contains(Laxities::COUNT_OF_32_BITS) {
+            let count = (size >> page_shift) as u32;
+            if count == 0 {
+                return Err(RTAS_HARDWARE_ERROR);
+            }
+        } else if size >> page_shift > self.personality.largest_block {
             return Err(RTAS_PARAMETER_ERROR);
         }
         if self.windows_available(pe) == 0 {
@@ -139,20 +157,34 @@ impl State {
             .get(&liobn)
             .is_some_and(|w| w.kind == Kind::Dynamic);
         self.remove_window(pe, liobn);
-        if dynamic && !self.has_dynamic(pe) {
+        let stays_away = self
+            .personality
+            .laxities
+            .contains(Laxities::DEFAULT_STAYS_AWAY);
+        if dynamic && !stays_away && !self.has_dynamic(pe) {
             self.restore_default(pe);
         }
         Ok(())
     }
 
-    /// ibm,reset-pe-dma-windows: the state at boot. LoPAR §7.3.14.4.
+    /// ibm,reset-pe-dma-window: the state at boot. With the third extension a fourth argument of 1 puts the PE into limited address
+    /// mode, and 0 or its absence takes it out. LoPAR §7.3.14.4.
     pub(super) fn reset_windows(&mut self, args: &[u32], outputs: &mut [u32]) -> Outcome {
-        // Limited address mode (a fourth argument) needs a third extension.
-        let (&[config_addr, buid_hi, buid_lo], []) = (args, outputs) else {
-            return Err(RTAS_PARAMETER_ERROR);
+        let (pe, limited) = match (args, outputs) {
+            (&[config_addr, buid_hi, buid_lo], []) => {
+                (self.pe_of(config_addr, buid_hi, buid_lo)?, false)
+            }
+            (&[config_addr, buid_hi, buid_lo, mode @ (0 | 1)], [])
+                if self.personality.extensions >= 3 =>
+            {
+                (self.pe_of(config_addr, buid_hi, buid_lo)?, mode == 1)
+            }
+            _ => return Err(RTAS_PARAMETER_ERROR),
         };
-        let pe = self.pe_of(config_addr, buid_hi, buid_lo)?;
         self.reset_pe(pe);
+        if let Some(pe) = self.pes.get_mut(pe) {
+            pe.limited = limited;
+        }
         Ok(())
     }
 
@@ -200,6 +232,9 @@ impl State {
         for liobn in dynamic {
             self.remove_window(pe, liobn);
         }
+        if let Some(pe) = self.pes.get_mut(pe) {
+            pe.limited = false;
+        }
         self.restore_default(pe);
         if let Some(window) = self.windows.get_mut(&default) {
             window.table.clear(&mut self.budget);
@@ -218,7 +253,12 @@ impl State {
             base: w.base,
             size: w.size,
         }));
-        place(p.dynamic_base, size, &taken)
+        let from = if self.pes.get(pe)?.limited {
+            p.limited_base
+        } else {
+            p.dynamic_base
+        };
+        place(from, size, &taken)
     }
 
     /// The lowest LIOBN above the PE's default that names nothing, nor a default window that may come back.

@@ -1,48 +1,61 @@
 //! The TCE hypercalls. LoPAR §14.5.4.2.
 //!
-//! Each checks everything, then changes the table, so that an error leaves no trace.
+//! Each checks everything, then changes the table, so that an error leaves no trace (but for the laxities that say so).
+
+use std::collections::BTreeMap;
 
 use vm_memory::{Bytes, GuestAddress};
 
 use super::State;
-use super::spec::{LIST_PAGE, Liobn, MAX_TCES_PER_CALL, Tce};
+use super::rules::{Laxities, Refusable};
+use super::spec::{LIST_PAGE, Liobn, MAX_LAX_STUFF, MAX_TCES_PER_CALL, Tce};
 use super::window::Window;
 use crate::memory::GuestRam;
 use crate::spapr::hcall::{
-    H_FUNCTION, H_GET_TCE, H_NOT_ENOUGH_RESOURCES, H_P4, H_PARAMETER, H_PUT_TCE,
+    H_FUNCTION, H_GET_TCE, H_NOT_ENOUGH_RESOURCES, H_P4, H_PARAMETER, H_PARTIAL, H_PUT_TCE,
     H_PUT_TCE_INDIRECT, H_STUFF_TCE, H_SUCCESS, Reply, Status,
 };
 
-type Answer = Result<Option<u64>, Status>;
+/// Success with or without a value for R4, or a status (which may come with a value: H_PARTIAL does).
+type Answer = Result<Option<u64>, Reply>;
 
 impl State {
     /// Carries out a TCE hypercall; None for any other number.
     pub(super) fn hcall(&mut self, nr: u64, args: &[u64], ram: &GuestRam) -> Option<Reply> {
         let arg = |i: usize| args.get(i).copied().unwrap_or(0);
-        let answer = match nr {
-            H_PUT_TCE => self.put_tce(arg(0), arg(1), arg(2)),
-            H_GET_TCE => self.get_tce(arg(0), arg(1)),
-            H_PUT_TCE_INDIRECT => self.put_tce_indirect(arg(0), arg(1), arg(2), arg(3), ram),
-            H_STUFF_TCE => self.stuff_tce(arg(0), arg(1), arg(2), arg(3)),
+        let kind = match nr {
+            H_PUT_TCE => Refusable::Put,
+            H_GET_TCE => Refusable::Get,
+            H_PUT_TCE_INDIRECT => Refusable::Indirect,
+            H_STUFF_TCE => Refusable::Stuff,
             _ => return None,
+        };
+        let answer = match self.refusals.next(kind) {
+            Some(status) => Err(Status(status.into()).into()),
+            None => match kind {
+                Refusable::Put => self.put_tce(arg(0), arg(1), arg(2)),
+                Refusable::Get => self.get_tce(arg(0), arg(1)),
+                Refusable::Indirect => self.put_tce_indirect(arg(0), arg(1), arg(2), arg(3), ram),
+                _ => self.stuff_tce(arg(0), arg(1), arg(2), arg(3)),
+            },
         };
         let count = self.hcalls.entry(nr).or_default();
         *count = count.saturating_add(1);
         Some(match answer {
             Ok(None) => H_SUCCESS.into(),
             Ok(Some(value)) => Reply::with(&[value]),
-            Err(status) => {
-                *self.hcall_errors.entry((nr, status.0)).or_default() += 1;
-                status.into()
+            Err(reply) => {
+                *self.hcall_errors.entry((nr, reply.status.0)).or_default() += 1;
+                reply
             }
         })
     }
 
     fn put_tce(&mut self, liobn: u64, ioba: u64, tce: u64) -> Answer {
-        let ram_size = self.ram_size;
-        let window = self.windows.get_mut(&liobn_of(liobn)?).ok_or(H_PARAMETER)?;
-        let entry = window.entries_at(ioba, 1).ok_or(H_PARAMETER)?;
-        check_tce(window, ram_size, tce)?;
+        let (ram_size, lax) = (self.ram_size, self.personality.laxities);
+        let window = window_of(&mut self.windows, liobn)?;
+        let (entry, _) = entries(window, ioba, 1, lax)?;
+        check_tce(window, ram_size, tce, lax)?;
         window
             .table
             .write(entry, &[tce], &mut self.budget)
@@ -50,11 +63,18 @@ impl State {
         Ok(None)
     }
 
-    fn get_tce(&self, liobn: u64, ioba: u64) -> Answer {
-        let window = self.windows.get(&liobn_of(liobn)?).ok_or(H_PARAMETER)?;
-        let entry = window.entries_at(ioba, 1).ok_or(H_PARAMETER)?;
-        // H_PARTIAL (page not owned) cannot come up: an entry was checked when it was set, and partition RAM does not shrink.
-        Ok(Some(window.table.get(entry).0))
+    fn get_tce(&mut self, liobn: u64, ioba: u64) -> Answer {
+        let (ram_size, lax) = (self.ram_size, self.personality.laxities);
+        let window = window_of(&mut self.windows, liobn)?;
+        let (entry, _) = entries(window, ioba, 1, lax)?;
+        let tce = window.table.get(entry);
+        // An entry was checked when it was set, but memory may have been taken from the partition since.
+        if check_tce(window, ram_size, tce.0, lax).is_err() {
+            let mut reply = Reply::with(&[tce.0]);
+            reply.status = H_PARTIAL;
+            return Err(reply);
+        }
+        Ok(Some(tce.0))
     }
 
     fn put_tce_indirect(
@@ -65,60 +85,95 @@ impl State {
         n: u64,
         ram: &GuestRam,
     ) -> Answer {
+        let (ram_size, lax) = (self.ram_size, self.personality.laxities);
         if (liobn as i64) < 0 {
             // The Multi-TCE-Table option, which is not offered.
-            return Err(H_FUNCTION);
+            return Err(H_FUNCTION.into());
         }
-        let ram_size = self.ram_size;
-        let window = self.windows.get_mut(&liobn_of(liobn)?).ok_or(H_PARAMETER)?;
+        let window = window_of(&mut self.windows, liobn)?;
         let list_in_ram = list
             .checked_add(LIST_PAGE)
             .is_some_and(|end| end <= ram_size);
-        if n > MAX_TCES_PER_CALL || !list.is_multiple_of(LIST_PAGE) || !list_in_ram {
-            return Err(H_PARAMETER);
+        let list_is_good = list_in_ram || lax.contains(Laxities::ANY_LIST);
+        if n > MAX_TCES_PER_CALL || !list.is_multiple_of(LIST_PAGE) || !list_is_good {
+            return Err(H_PARAMETER.into());
         }
-        let entry = window.entries_at(ioba, n).ok_or(H_PARAMETER)?;
+        let (entry, fitting) = entries(window, ioba, n, lax)?;
         // Another CPU may be writing the list: what is checked must be what is used.
-        let n = n as usize;
         let mut bytes = [0u8; LIST_PAGE as usize];
         let mut tces = [0u64; MAX_TCES_PER_CALL as usize];
-        let (bytes, tces) = (&mut bytes[..n * 8], &mut tces[..n]);
-        ram.read_slice(bytes, GuestAddress(list))
-            .map_err(|_| H_PARAMETER)?;
+        let (bytes, tces) = (&mut bytes[..fitting * 8], &mut tces[..fitting]);
+        if ram.read_slice(bytes, GuestAddress(list)).is_err() {
+            if !lax.contains(Laxities::ANY_LIST) {
+                return Err(H_PARAMETER.into());
+            }
+            bytes.fill(0);
+        }
         for (tce, cell) in tces.iter_mut().zip(bytes.as_chunks::<8>().0) {
             *tce = u64::from_be_bytes(*cell);
-            check_tce(window, ram_size, *tce)?;
+            check_tce(window, ram_size, *tce, lax)?;
         }
         window
             .table
             .write(entry, tces, &mut self.budget)
             .map_err(|_| H_NOT_ENOUGH_RESOURCES)?;
-        Ok(None)
+        whole(fitting, n)
     }
 
     fn stuff_tce(&mut self, liobn: u64, ioba: u64, tce: u64, n: u64) -> Answer {
-        let ram_size = self.ram_size;
-        let window = self.windows.get_mut(&liobn_of(liobn)?).ok_or(H_PARAMETER)?;
-        if n > MAX_TCES_PER_CALL {
-            return Err(H_P4);
+        let (ram_size, lax) = (self.ram_size, self.personality.laxities);
+        let window = window_of(&mut self.windows, liobn)?;
+        let most = if lax.contains(Laxities::ANY_COUNT) {
+            MAX_LAX_STUFF
+        } else {
+            MAX_TCES_PER_CALL
+        };
+        if n > most {
+            return Err(H_P4.into());
         }
-        let entry = window.entries_at(ioba, n).ok_or(H_PARAMETER)?;
-        check_tce(window, ram_size, tce)?;
+        let (entry, fitting) = entries(window, ioba, n, lax)?;
+        check_tce(window, ram_size, tce, lax)?;
         window
             .table
-            .fill(entry, n as usize, tce, &mut self.budget)
+            .fill(entry, fitting, tce, &mut self.budget)
             .map_err(|_| H_NOT_ENOUGH_RESOURCES)?;
-        Ok(None)
+        whole(fitting, n)
     }
 }
 
-fn liobn_of(arg: u64) -> Result<Liobn, Status> {
-    u32::try_from(arg).map(Liobn).map_err(|_| H_PARAMETER)
+fn window_of(windows: &mut BTreeMap<Liobn, Window>, liobn: u64) -> Result<&mut Window, Status> {
+    let liobn = u32::try_from(liobn).map_err(|_| H_PARAMETER)?;
+    windows.get_mut(&Liobn(liobn)).ok_or(H_PARAMETER)
+}
+
+/// The entry at `ioba` and how many of `n` from there may be set: all, or with [`Laxities::PARTIAL`] those up to the window's end.
+/// `n` has been checked to be small.
+fn entries(window: &Window, ioba: u64, n: u64, lax: Laxities) -> Result<(u64, usize), Status> {
+    let ioba = if lax.contains(Laxities::IOBA_INSIDE_PAGE) {
+        ioba & !((1 << window.page_shift) - 1)
+    } else {
+        ioba
+    };
+    let entry = window.entry_at(ioba).ok_or(H_PARAMETER)?;
+    let room = window.table.size() - entry;
+    if n > room && !lax.contains(Laxities::PARTIAL) {
+        return Err(H_PARAMETER);
+    }
+    Ok((entry, n.min(room) as usize))
+}
+
+/// The answer once `done` of `n` entries are set.
+fn whole(done: usize, n: u64) -> Answer {
+    if done as u64 == n {
+        Ok(None)
+    } else {
+        Err(H_PARAMETER.into())
+    }
 }
 
 /// An entry that allows access must name one whole page of the partition's RAM. One that allows none may hold anything.
-fn check_tce(window: &Window, ram_size: u64, tce: u64) -> Result<(), Status> {
-    if !Tce(tce).is_mapped() {
+fn check_tce(window: &Window, ram_size: u64, tce: u64, lax: Laxities) -> Result<(), Status> {
+    if !Tce(tce).is_mapped() || lax.contains(Laxities::ANY_TCE) {
         return Ok(());
     }
     let page = 1u64 << window.page_shift;

@@ -17,6 +17,7 @@ mod ddw;
 mod hcalls;
 pub mod report;
 pub mod rules;
+pub mod snapshot;
 pub mod spec;
 pub mod table;
 #[cfg(any(test, feature = "testing"))]
@@ -29,12 +30,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use self::report::{DdwCall, IommuReport, WindowReport};
-use self::rules::Personality;
+use self::rules::{Personality, Refusable, Refusal, Refusals};
 use self::spec::{Liobn, TCE_4K_SHIFT};
 use self::table::Budget;
 use self::window::{Kind, Window};
 use crate::dma::{DmaFault, DmaRequest, FaultReason, Piece, SourceId, Translator};
 use crate::memory::GuestRam;
+use crate::spapr::eeh::PeHealth;
 use crate::spapr::hcall::{self, Reply};
 
 /// RTAS name of the query call.
@@ -43,8 +45,8 @@ pub const QUERY: &str = "ibm,query-pe-dma-window";
 pub const CREATE: &str = "ibm,create-pe-dma-window";
 /// RTAS name of the remove call.
 pub const REMOVE: &str = "ibm,remove-pe-dma-window";
-/// RTAS name of the reset call.
-pub const RESET: &str = "ibm,reset-pe-dma-windows";
+/// RTAS name of the reset call, as its token's property is called (LoPAR's text also has it in the plural).
+pub const RESET: &str = "ibm,reset-pe-dma-window";
 
 /// The requester belongs to no PE.
 pub const NO_PE: FaultReason = FaultReason {
@@ -146,12 +148,26 @@ struct Pe {
     config: PeConfig,
     /// What exists now, for translation.
     windows: Vec<WindowRef>,
+    /// Stops its DMA after an error, if someone watches it.
+    health: Option<PeHealth>,
+    /// In limited address mode: windows lie above 4 GiB, but as low as possible.
+    limited: bool,
+}
+
+impl Pe {
+    /// A DMA error.
+    fn error(&self) {
+        if let Some(health) = &self.health {
+            health.error();
+        }
+    }
 }
 
 #[derive(Debug)]
 struct State {
     ram_size: u64,
     personality: Personality,
+    refusals: Refusals,
     pes: Vec<Pe>,
     windows: BTreeMap<Liobn, Window>,
     budget: Budget,
@@ -174,17 +190,27 @@ impl State {
         self.past.push_back(window.report(Some(self.now_ns)));
     }
 
-    /// The window of a requester that holds `iova`, and the offset in it.
-    fn find(
-        &self,
-        buid: Option<u64>,
-        source: SourceId,
-        iova: u64,
-    ) -> Result<(&Window, u64), FaultReason> {
+    fn pe_of_source(&self, buid: Option<u64>, source: SourceId) -> Result<&Pe, FaultReason> {
         let mine = |pe: &&Pe| {
             buid.is_none_or(|b| b == pe.config.buid) && pe.config.members.contains(source)
         };
-        let pe = self.pes.iter().find(mine).ok_or(NO_PE)?;
+        self.pes.iter().find(mine).ok_or(NO_PE)
+    }
+
+    /// Translates a prefix of a request; an error stops the PE if its errors are handled so.
+    fn translate(&self, buid: Option<u64>, request: &DmaRequest) -> Result<Piece, FaultReason> {
+        let pe = self.pe_of_source(buid, request.source)?;
+        if let Some(health) = &pe.health {
+            health.check_dma(request.access, request.iova.0)?;
+        }
+        let (window, offset) = self.find(pe, request.iova.0).inspect_err(|_| pe.error())?;
+        window
+            .translate(offset, request.len, request.access)
+            .inspect_err(|_| pe.error())
+    }
+
+    /// The window of a PE that holds `iova`, and the offset in it.
+    fn find(&self, pe: &Pe, iova: u64) -> Result<(&Window, u64), FaultReason> {
         let hit = pe.windows.iter().find_map(|w| {
             let offset = iova.checked_sub(w.base)?;
             (offset < w.size).then_some((w.liobn, offset))
@@ -227,6 +253,7 @@ impl SpaprIommu {
         let state = State {
             ram_size,
             personality,
+            refusals: Refusals::default(),
             pes: Vec::new(),
             windows: BTreeMap::new(),
             budget: Budget::for_ram(ram_size),
@@ -263,6 +290,23 @@ impl SpaprIommu {
         self.inner.faults.lock().unwrap_or_else(|e| e.into_inner())
     }
 
+    /// Injects refusals, which count calls from now on. Replaces earlier ones.
+    pub fn refuse(&self, refusals: Vec<Refusal>) {
+        self.write().refusals = Refusals::new(refusals);
+    }
+
+    /// Memory of the partition ends at `ram_size` from now on: entries may name pages below it. Entries that name pages above stay;
+    /// H_GET_TCE answers H_PARTIAL for them.
+    pub fn set_ram_size(&self, ram_size: u64) {
+        let mut state = self.write();
+        state.ram_size = ram_size;
+        let used = state.budget.used;
+        state.budget = Budget {
+            used,
+            ..Budget::for_ram(ram_size)
+        };
+    }
+
     /// Adds a PE with its default window.
     ///
     /// # Errors
@@ -279,6 +323,8 @@ impl SpaprIommu {
         state.pes.push(Pe {
             config,
             windows: Vec::with_capacity(p.windows as usize),
+            health: None,
+            limited: false,
         });
         state.insert_window(
             Some(pe),
@@ -313,6 +359,18 @@ impl SpaprIommu {
         Ok(())
     }
 
+    /// Gives the PEs below a host bridge their health: their DMA errors go there, and it may stop their DMA.
+    pub fn watch(&self, buid: u64, health: &PeHealth) {
+        for pe in self
+            .write()
+            .pes
+            .iter_mut()
+            .filter(|pe| pe.config.buid == buid)
+        {
+            pe.health = Some(health.clone());
+        }
+    }
+
     /// Tells the unit the virtual time in nanoseconds: windows and dynamic-window calls of the report carry it.
     pub fn set_now(&self, now_ns: u64) {
         self.write().now_ns = now_ns;
@@ -334,23 +392,27 @@ impl SpaprIommu {
     /// ibm,query-pe-dma-window (config_addr, buid_hi, buid_lo) -> (status, windows available, largest block, page sizes, migration mask);
     /// the block takes two cells, high first, in the six-output form. LoPAR §7.3.14.1.
     pub fn query_pe_dma_window(&self, args: &[u32], rets: &mut [u32]) {
-        self.write().ddw(QUERY, args, rets, State::query);
+        self.write()
+            .ddw(QUERY, args, rets, Refusable::Query, State::query);
     }
 
     /// ibm,create-pe-dma-window (config_addr, buid_hi, buid_lo, page shift, window shift) -> (status, LIOBN, bus address high, low).
     /// LoPAR §7.3.14.2.
     pub fn create_pe_dma_window(&self, args: &[u32], rets: &mut [u32]) {
-        self.write().ddw(CREATE, args, rets, State::create);
+        self.write()
+            .ddw(CREATE, args, rets, Refusable::Create, State::create);
     }
 
     /// ibm,remove-pe-dma-window (LIOBN) -> (status). LoPAR §7.3.14.3.
     pub fn remove_pe_dma_window(&self, args: &[u32], rets: &mut [u32]) {
-        self.write().ddw(REMOVE, args, rets, State::remove);
+        self.write()
+            .ddw(REMOVE, args, rets, Refusable::Remove, State::remove);
     }
 
-    /// ibm,reset-pe-dma-windows (config_addr, buid_hi, buid_lo) -> (status). LoPAR §7.3.14.4.
+    /// ibm,reset-pe-dma-window (config_addr, buid_hi, buid_lo[, limited address mode]) -> (status). LoPAR §7.3.14.4.
     pub fn reset_pe_dma_windows(&self, args: &[u32], rets: &mut [u32]) {
-        self.write().ddw(RESET, args, rets, State::reset_windows);
+        self.write()
+            .ddw(RESET, args, rets, Refusable::Reset, State::reset_windows);
     }
 
     /// What the node of the (first) PE below a host bridge says.
@@ -413,9 +475,7 @@ impl SpaprIommu {
     fn translate_below(&self, buid: Option<u64>, request: &DmaRequest) -> Result<Piece, DmaFault> {
         let result = {
             let state = self.read();
-            state
-                .find(buid, request.source, request.iova.0)
-                .and_then(|(window, offset)| window.translate(offset, request.len, request.access))
+            state.translate(buid, request)
         };
         result.map_err(|reason| {
             let fault = DmaFault {
@@ -433,7 +493,9 @@ impl SpaprIommu {
     }
 
     fn completed_below(&self, buid: Option<u64>, request: &DmaRequest, piece: &Piece) {
-        if let Ok((window, _)) = self.read().find(buid, request.source, request.iova.0) {
+        let state = self.read();
+        let pe = state.pe_of_source(buid, request.source);
+        if let Ok((window, _)) = pe.and_then(|pe| state.find(pe, request.iova.0)) {
             window.moved(request.access, piece.len);
         }
     }

@@ -50,6 +50,8 @@ impl Tce {
 
 /// Most entries that one H_PUT_TCE_INDIRECT or H_STUFF_TCE takes. LoPAR §14.5.4.2.
 pub const MAX_TCES_PER_CALL: u64 = 512;
+/// Most entries that H_STUFF_TCE takes where no rule limits it: all of a 32-bit window in 4 KiB pages, so that the call stays short.
+pub const MAX_LAX_STUFF: u64 = 1 << 20;
 /// Size and alignment of H_PUT_TCE_INDIRECT's list, in bytes.
 pub const LIST_PAGE: u64 = 4096;
 /// Page shift of a default window and of a VIO window.

@@ -271,6 +271,11 @@ impl TceTable {
         budget.used -= 1;
     }
 
+    /// Sets [`TceTable::peak`] to an earlier one, if it was higher.
+    pub(super) fn restore_peak(&mut self, peak: u64) {
+        self.peak = self.peak.max(peak);
+    }
+
     /// Makes every entry zero and gives the chunks back.
     pub fn clear(&mut self, budget: &mut Budget) {
         budget.used -= self.chunks();

@@ -4,8 +4,13 @@ mod ddw;
 mod dma;
 mod hcalls;
 mod model;
+mod personalities;
+mod races;
+mod snapshot;
 
-use super::rules::{Personality, Reserved};
+use vm_memory::{Bytes, GuestAddress};
+
+use super::rules::{Laxities, MAX_BLOCK, Personality, Reserved};
 use super::spec::*;
 use super::table::{Budget, TableFull, TceTable};
 use super::testing::*;

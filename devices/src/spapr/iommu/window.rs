@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use serde::{Deserialize, Serialize};
+
 use super::report::WindowReport;
 use super::rules::Reserved;
 use super::spec::{Liobn, Tce};
@@ -28,7 +30,7 @@ pub const TCE_NO_WRITE: FaultReason = FaultReason {
 };
 
 /// Whose window it is, and what may be done with it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kind {
     /// A PE's `ibm,dma-window`.
     Default,
@@ -87,12 +89,12 @@ impl Window {
         }
     }
 
-    /// Number of the entry at `ioba`, if `n` entries from there lie in the window and `ioba` begins a page.
-    pub fn entries_at(&self, ioba: u64, n: u64) -> Option<u64> {
+    /// Number of the entry whose page begins at `ioba`, if it lies in the window.
+    pub fn entry_at(&self, ioba: u64) -> Option<u64> {
         let offset = ioba.checked_sub(self.base)?;
         let entry = offset >> self.page_shift;
         let aligned = offset & ((1 << self.page_shift) - 1) == 0;
-        (aligned && entry < self.table.size() && n <= self.table.size() - entry).then_some(entry)
+        (aligned && entry < self.table.size()).then_some(entry)
     }
 
     /// Translates a prefix of `len` bytes at `offset` bytes into the window; `offset` must be inside.
@@ -131,6 +133,13 @@ impl Window {
 
     fn joins(&self, tce: Tce, gpa: u64, access: Access) -> bool {
         tce.permits(access) && tce.address() == gpa
+    }
+
+    /// Sets the counters to earlier ones.
+    pub(super) fn restore_counters(&mut self, read: u64, written: u64, faults: u64) {
+        self.bytes_read = AtomicU64::new(read);
+        self.bytes_written = AtomicU64::new(written);
+        self.faults = AtomicU64::new(faults);
     }
 
     /// Counts bytes that moved.

@@ -1,6 +1,6 @@
 //! RTAS calls that a bridge serves, and configuration space among them. LoPAR §7.
 
-use super::Phb;
+use super::{PE_CONFIG_ADDR, Phb};
 use crate::effects::Effects;
 use crate::spapr::rtas::{RTAS_PARAMETER, RTAS_SUCCESS, RtasCall, RtasReply};
 
@@ -40,8 +40,8 @@ pub(super) fn split(config_addr: u32) -> (u8, u8, u16) {
 }
 
 impl Phb {
-    /// Serves configuration access, `ibm,change-msi`, `ibm,query-interrupt-source-number` and `ibm,get-config-addr-info2`. `None` if
-    /// `call` is none of these. Calls that name another unit id get status -3.
+    /// Serves configuration access, `ibm,change-msi`, `ibm,query-interrupt-source-number`, and calls for error handling but
+    /// `ibm,slot-error-detail`. `None` if `call` is none of these. Calls that name another unit id get status -3.
     pub fn rtas(&mut self, call: RtasCall, args: &[u32]) -> Option<RtasReply> {
         let ours = buid_of(call, args).is_none_or(|buid| buid == self.config.buid);
         let bad = Some(RTAS_PARAMETER.into());
@@ -66,13 +66,24 @@ impl Phb {
                 self.config_addr_info(addr, option)
             }
             (
+                RtasCall::IbmSetEehOption
+                | RtasCall::IbmReadSlotResetState2
+                | RtasCall::IbmSetSlotReset
+                | RtasCall::IbmConfigurePe,
+                _,
+            ) if ours => self.eeh(call, args),
+            (
                 RtasCall::ReadPciConfig
                 | RtasCall::WritePciConfig
                 | RtasCall::IbmReadPciConfig
                 | RtasCall::IbmWritePciConfig
                 | RtasCall::IbmChangeMsi
                 | RtasCall::IbmQueryInterruptSourceNumber
-                | RtasCall::IbmGetConfigAddrInfo2,
+                | RtasCall::IbmGetConfigAddrInfo2
+                | RtasCall::IbmSetEehOption
+                | RtasCall::IbmReadSlotResetState2
+                | RtasCall::IbmSetSlotReset
+                | RtasCall::IbmConfigurePe,
                 _,
             ) => return bad,
             _ => return None,
@@ -114,16 +125,16 @@ impl Phb {
         self.apply(devfn, effects);
     }
 
-    /// Option 0: configuration address of the partitionable endpoint, here one per device number; option 1: its mode, 1 for a PE that
-    /// is not shared. LoPAR §7.
+    /// Option 0: configuration address of the partitionable endpoint, which is the whole bridge; option 1: its mode, 2 for a PE that
+    /// may have several functions. LoPAR §7.
     fn config_addr_info(&self, addr: u32, option: u32) -> RtasReply {
         let (bus, devfn, _) = split(addr);
         if bus != 0 || !self.slots.contains_key(&devfn) {
             return RTAS_PARAMETER.into();
         }
         match option {
-            0 => RtasReply::with(&[config_addr(0, devfn & 0xf8, 0)]),
-            1 => RtasReply::with(&[1]),
+            0 => RtasReply::with(&[PE_CONFIG_ADDR]),
+            1 => RtasReply::with(&[2]),
             _ => RTAS_PARAMETER.into(),
         }
     }

@@ -22,7 +22,8 @@ impl Phb {
         let Some(pci) = self.to_pci(gpa, data.len()) else {
             return false;
         };
-        let Some((range, offset)) = self.find(pci, data.len()) else {
+        let hit = self.find(pci, data.len());
+        let Some((range, offset)) = hit.filter(|_| self.health.check_mmio(false, pci)) else {
             data.fill(0xff);
             return true;
         };
@@ -47,7 +48,8 @@ impl Phb {
         let Some(pci) = self.to_pci(gpa, data.len()) else {
             return false;
         };
-        let Some((range, offset)) = self.find(pci, data.len()) else {
+        let hit = self.find(pci, data.len());
+        let Some((range, offset)) = hit.filter(|_| self.health.check_mmio(true, pci)) else {
             return true;
         };
         self.counters.writes += 1;

@@ -5,6 +5,7 @@
 
 mod config_access;
 mod decode;
+mod eeh;
 mod function;
 mod msi;
 
@@ -18,8 +19,10 @@ use crate::effects::{Effects, Msi};
 use crate::pci::PciDevice;
 use crate::pci::regs::{COMMAND, COMMAND_MASTER, INTERRUPT_PIN};
 use crate::spapr::MSI_WINDOW_SIZE;
+use crate::spapr::eeh::PeHealth;
 
 pub use config_access::{buid_of, config_addr};
+pub use eeh::PE_CONFIG_ADDR;
 pub use function::{BarInfo, FunctionInfo};
 
 /// INTx lines of a bridge.
@@ -86,7 +89,7 @@ pub struct PhbCounters {
     pub unclaimed: u64,
     /// Messages forwarded to the interrupt controller.
     pub msis: u64,
-    /// Messages dropped: not to the window, not a source of that function, or bus mastering off.
+    /// Messages dropped: not to the window, not a source of that function, bus mastering off, or the PE stopped.
     pub stray_msis: u64,
 }
 
@@ -105,6 +108,7 @@ pub struct Phb {
     irqs: Vec<IrqEvent>,
     lines: [bool; LSI_LINES as usize],
     used_msis: Vec<bool>,
+    health: PeHealth,
     now_ns: u64,
     counters: PhbCounters,
 }
@@ -131,6 +135,7 @@ impl Phb {
             irqs: Vec::new(),
             lines: [false; LSI_LINES as usize],
             used_msis: vec![false; n_msi as usize],
+            health: PeHealth::default(),
             now_ns: 0,
             counters: PhbCounters::default(),
         }
@@ -222,6 +227,7 @@ impl Phb {
 
     /// Power-on state of the bridge and all functions. Lines that were asserted are lowered.
     pub fn reset(&mut self) {
+        self.health.power_on();
         let all: Vec<u8> = self.slots.keys().copied().collect();
         for devfn in all {
             self.release_msis(devfn);
@@ -265,7 +271,7 @@ impl Phb {
             slot.device.config_read(COMMAND, 2) as u16 & COMMAND_MASTER != 0
                 && slot.msi.is_some_and(|grant| grant.contains(msi.data))
         });
-        if in_window && allowed {
+        if in_window && allowed && !self.health.dma_stopped() {
             self.counters.msis += 1;
             self.irqs.push(IrqEvent {
                 source: msi.data,

@@ -215,7 +215,7 @@ fn configuration_space_is_reached_by_rtas() {
         RtasCall::IbmGetConfigAddrInfo2,
         &[config_addr(0, 8, 0), HI, LO, 0],
     );
-    assert_eq!(pe, Some(RtasReply::with(&[0x800])));
+    assert_eq!(pe, Some(RtasReply::with(&[PE_CONFIG_ADDR])));
 }
 
 #[test]
@@ -383,4 +383,73 @@ fn deferred_work_runs_once_when_due() {
     assert_eq!(runs, [1, 0, 0, 0]);
     assert!(phb.remove_device(8).is_some());
     assert_eq!(phb.next_deadline(), None);
+}
+
+/// The value and the state of a call for the bridge's PE.
+fn eeh(phb: &mut Phb, call: RtasCall, more: &[u32]) -> (i32, u32) {
+    let args = [&[PE_CONFIG_ADDR, HI, LO], more].concat();
+    let reply = phb.rtas(call, &args).unwrap();
+    (reply.status.0, reply.values[0])
+}
+
+#[test]
+fn a_stopped_pe_is_deaf_until_it_is_reset() {
+    let mut phb = phb();
+    let base = enable(&mut phb, 8, 0);
+    assert_eq!(eeh(&mut phb, RtasCall::IbmSetEehOption, &[1]).0, 0);
+    assert_eq!(phb.error_log(BUID, PE_CONFIG_ADDR).unwrap_err().0, 1);
+    let state = |phb: &mut Phb| eeh(phb, RtasCall::IbmReadSlotResetState2, &[]);
+    assert_eq!(state(&mut phb), (0, 0));
+    phb.health().error();
+    assert_eq!(state(&mut phb), (0, 2));
+    assert_eq!(phb.error_log(BUID, PE_CONFIG_ADDR).unwrap()[0], 6);
+    let mut word = [0; 4];
+    assert!(phb.mmio_read(Gpa(base.0 + 0x10), &mut word));
+    assert_eq!(word, [0xff; 4], "loads get all ones");
+    assert!(phb.mmio_write(Gpa(base.0 + 8), &[1, 0, 0, 0]));
+    assert_eq!(phb.next_deadline(), None, "stores are dropped");
+    assert_eq!(eeh(&mut phb, RtasCall::IbmSetEehOption, &[2]).0, 0);
+    assert_eq!(state(&mut phb), (0, 4));
+    assert!(phb.mmio_read(Gpa(base.0 + 0x10), &mut word));
+    assert_eq!(word, [0; 4]);
+    assert_eq!(eeh(&mut phb, RtasCall::IbmSetEehOption, &[3]).0, 0);
+    assert_eq!(state(&mut phb), (0, 0));
+    phb.health().error();
+    assert_eq!(eeh(&mut phb, RtasCall::IbmSetSlotReset, &[1]).0, 0);
+    assert_eq!(state(&mut phb), (0, 1));
+    assert_eq!(eeh(&mut phb, RtasCall::IbmSetSlotReset, &[0]).0, 0);
+    assert_eq!(eeh(&mut phb, RtasCall::IbmConfigurePe, &[]).0, 0);
+    assert_eq!(state(&mut phb), (0, 0));
+    let command = phb.rtas(RtasCall::ReadPciConfig, &[config_addr(0, 8, COMMAND), 2]);
+    assert_eq!(command.unwrap().values[0], 0, "the function was reset");
+    phb.health().error();
+    assert_eq!(eeh(&mut phb, RtasCall::IbmSetSlotReset, &[3]).0, 0);
+    phb.reset();
+    assert_eq!(state(&mut phb), (0, 0));
+}
+
+#[test]
+fn calls_for_error_handling_check_their_cells() {
+    let mut phb = phb();
+    let member = config_addr(0, 8, 0);
+    for (call, more, bad) in [
+        (RtasCall::IbmSetEehOption, &[1][..], &[4][..]),
+        (RtasCall::IbmReadSlotResetState2, &[], &[0]),
+        (RtasCall::IbmSetSlotReset, &[0], &[2]),
+        (RtasCall::IbmConfigurePe, &[], &[0]),
+    ] {
+        let mut status = |addr: u32, lo: u32, more: &[u32]| {
+            let args = [&[addr, HI, lo], more].concat();
+            phb.rtas(call, &args).map(|r| r.status.0)
+        };
+        assert_eq!(status(PE_CONFIG_ADDR, LO, more), Some(0), "{call:?}");
+        assert_eq!(status(member, LO, more), Some(0), "a function names its PE");
+        assert_eq!(status(PE_CONFIG_ADDR, LO, bad), Some(-3), "{call:?}");
+        assert_eq!(status(PE_CONFIG_ADDR, LO + 1, more), Some(-3));
+        assert_eq!(status(PE_CONFIG_ADDR + 1, LO, more), Some(-3));
+        assert_eq!(status(config_addr(0, 0xf8, 0), LO, more), Some(-3));
+        assert_eq!(status(config_addr(1, 8, 0), LO, more), Some(-3));
+    }
+    assert_eq!(phb.error_log(BUID + 1, PE_CONFIG_ADDR), Err(RTAS_PARAMETER));
+    assert_eq!(phb.error_log(BUID, 2), Err(RTAS_PARAMETER));
 }

@@ -145,6 +145,33 @@ impl Archive {
         );
     }
 
+    /// The same kernel in the parts that Debian 14 makes of it.
+    fn divided_guest_suite(&self, suite: &str, key: &str) {
+        let (binary, modules) = ("linux-binary-6.12.0", "linux-modules-6.12.0");
+        let at = "usr/lib/modules/6.12.0";
+        let kernel = format!("{at}/vmlinuz");
+        let nvme = format!("{at}/kernel/drivers/nvme/host/nvme.ko");
+        let virtio = format!("{at}/kernel/drivers/block/virtio_blk.ko");
+        let parts = vec![
+            (nvme.as_str(), module(&["depends="])),
+            (virtio.as_str(), module(&["depends="])),
+        ];
+        let depends = format!("initramfs-tools | dracut, {binary} (= 2), {modules}");
+        let busybox = vec![("usr/bin/busybox", b"a program".to_vec())];
+        let kernel = vec![(kernel.as_str(), suite.as_bytes().to_vec())];
+        self.suite(
+            suite,
+            key,
+            &[
+                ("linux-image-powerpc64le", "ppc64el", KERNEL, Vec::new()),
+                (KERNEL, "ppc64el", &depends, Vec::new()),
+                (binary, "ppc64el", "", kernel),
+                (modules, "ppc64el", "", parts),
+                ("busybox-static", "ppc64el", "", busybox),
+            ],
+        );
+    }
+
     /// Fetches the default guest by a host that trusts `keyring`.
     fn fetch(&self, keyring: &Path) -> Result<Guest, GuestError> {
         let uri = format!("file://{}", self.path("debian").display());
@@ -202,6 +229,21 @@ fn a_signed_archive_is_fetched_once() {
         archive.fetch(&keyring).is_err(),
         "a changed file is not used"
     );
+}
+
+#[test]
+fn a_divided_kernel_is_put_together() {
+    let archive = Archive::new();
+    archive.keys(&["debian"]);
+    archive.divided_guest_suite("trixie", "debian");
+    let guest = archive.fetch(&archive.keyring(&["debian"])).unwrap();
+    assert_eq!(guest.release, "6.12.0");
+    assert_eq!(fs::read(&guest.kernel).unwrap(), b"trixie");
+    let names = fs::read(&guest.initrd).unwrap();
+    for module in ["00-nvme.ko", "01-virtio_blk.ko"] {
+        let found = names.windows(module.len()).any(|w| w == module.as_bytes());
+        assert!(found, "no {module} in the initramfs");
+    }
 }
 
 #[test]

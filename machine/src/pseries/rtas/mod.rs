@@ -1,5 +1,6 @@
 //! RTAS: finds the handler of a call. LoPAR §7.3.
 
+mod eeh;
 mod os;
 mod processors;
 
@@ -12,11 +13,21 @@ use viommu_devices::spapr::rtas::{
 
 use super::config::Features;
 use super::platform::Platform;
+pub use eeh::ERRORS;
 
 /// True if the call's token stands in the device tree: it has a handler, and the machine's options allow it.
 pub fn is_offered(call: RtasCall, features: Features) -> bool {
     use RtasCall as R;
     match call {
+        R::IbmGetConfigAddrInfo2
+        | R::IbmSetEehOption
+        | R::IbmReadSlotResetState2
+        | R::IbmSetSlotReset
+        | R::IbmSlotErrorDetail
+        | R::IbmConfigurePe
+        | R::IbmOpenErrinjct
+        | R::IbmErrinjct
+        | R::IbmCloseErrinjct => features.eeh,
         R::IbmQueryPeDmaWindow
         | R::IbmCreatePeDmaWindow
         | R::IbmRemovePeDmaWindow
@@ -82,6 +93,9 @@ fn answer(
         | R::IbmCreatePeDmaWindow
         | R::IbmRemovePeDmaWindow
         | R::IbmResetPeDmaWindows => windows(platform, request),
+        R::IbmSlotErrorDetail | R::IbmOpenErrinjct | R::IbmErrinjct | R::IbmCloseErrinjct => {
+            eeh::answer(platform, request)
+        }
         R::NvramFetch => platform.nvram.fetch(request.args(), &platform.ram),
         R::NvramStore => platform.nvram.store(request.args(), &platform.ram),
         R::StartCpu | R::QueryCpuStoppedState | R::StopSelf => {

@@ -134,6 +134,13 @@ impl Unit {
         rets
     }
 
+    /// ibm,query-pe-dma-window with six outputs.
+    pub fn query_six(&self) -> [u32; 6] {
+        let mut rets = [0; 6];
+        self.iommu.query_pe_dma_window(&pe_args(), &mut rets);
+        rets
+    }
+
     /// ibm,create-pe-dma-window: LIOBN and bus address, or the status.
     pub fn create(&self, page_shift: u32, window_shift: u32) -> Result<(u32, u64), i32> {
         let [a, b, c] = pe_args();
@@ -154,11 +161,40 @@ impl Unit {
         rets[0] as i32
     }
 
-    /// ibm,reset-pe-dma-windows.
+    /// ibm,reset-pe-dma-window.
     pub fn reset_windows(&self) -> i32 {
         let mut rets = [0xdead];
         self.iommu.reset_pe_dma_windows(&pe_args(), &mut rets);
         rets[0] as i32
+    }
+
+    /// ibm,reset-pe-dma-window with a fourth argument.
+    pub fn reset_mode(&self, mode: u32) -> i32 {
+        let [a, b, c] = pe_args();
+        let mut rets = [0xdead];
+        self.iommu.reset_pe_dma_windows(&[a, b, c, mode], &mut rets);
+        rets[0] as i32
+    }
+
+    /// Injects refusals, as the command line writes them.
+    pub fn refuse(&self, refusals: &[&str]) {
+        let refusals = refusals.iter().map(|r| r.parse().expect("a refusal"));
+        self.iommu.refuse(refusals.collect());
+    }
+
+    /// Another unit with [`RAM`] bytes that are this one's, with its caps, and with its state by way of a snapshot.
+    pub fn restored(&self) -> Self {
+        let personality = self.iommu.read().personality;
+        let budget = self.budget();
+        let copy = Self::with(RAM, personality);
+        let saved = self.iommu.save().expect("a state to save");
+        copy.iommu.restore(&saved).expect("a saved state");
+        assert_eq!(copy.iommu.save().expect("a state to save"), saved);
+        copy.set_caps(budget.per_table, budget.per_unit);
+        Unit {
+            iommu: copy.iommu,
+            ram: self.ram.clone(),
+        }
     }
 
     /// The state, after checks that need nothing to compare it with.

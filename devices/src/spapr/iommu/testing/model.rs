@@ -6,6 +6,7 @@ use vm_memory::{Bytes, GuestAddress};
 
 use super::*;
 use crate::dma::DmaPort;
+use crate::spapr::{MSI_WINDOW, MSI_WINDOW_SIZE};
 
 /// One call. A window is a number for [`Model::pick`]; an offset counts from the window's start, or from its end if negative.
 #[derive(Clone, Debug)]
@@ -64,8 +65,11 @@ pub enum Op {
         /// Window.
         window: usize,
     },
-    /// ibm,reset-pe-dma-windows.
-    Reset,
+    /// ibm,reset-pe-dma-window.
+    Reset {
+        /// The fourth argument: limited address mode.
+        mode: Option<bool>,
+    },
     /// A translation.
     Translate {
         /// Window.
@@ -118,9 +122,11 @@ impl Plain {
     }
 }
 
-/// What the unit should be.
+/// What the unit should be, for a personality without laxities.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Model {
+    p: Personality,
+    limited: bool,
     windows: BTreeMap<u32, Plain>,
     caps: (usize, usize),
 }
@@ -128,12 +134,24 @@ pub struct Model {
 impl Model {
     /// The state of a new unit.
     pub fn boot(u: &Unit) -> Self {
+        let p = u.iommu.read().personality;
         let vio = Plain::new(0, VIO_SIZE, 12);
         let budget = u.budget();
-        Model {
-            windows: BTreeMap::from([(VIO, vio), (DEFAULT, Plain::new(0, 1 << 30, 12))]),
+        let mut model = Model {
+            p,
+            limited: false,
+            windows: BTreeMap::from([(VIO, vio)]),
             caps: (budget.per_table, budget.per_unit),
-        }
+        };
+        model.put_default();
+        model
+    }
+
+    /// Brings the default window back, empty, if it is gone.
+    fn put_default(&mut self) {
+        let p = &self.p;
+        let default = Plain::new(p.default_base, p.default_size, p.default_page_shift);
+        self.windows.entry(DEFAULT).or_insert(default);
     }
 
     /// The LIOBN argument and base that an operation means by its window number; some name nothing.
@@ -232,31 +250,37 @@ impl Model {
     }
 
     fn create(&mut self, page_shift: u32, window_shift: u32) -> Result<(u32, u64), i32> {
-        if ![12, 16, 21, 24].contains(&page_shift)
+        // The order of the bits of query's page sizes.
+        let bit = [12, 16, 24, 25, 26, 27, 28, 34, 21];
+        let bit = bit.iter().position(|s| *s == page_shift);
+        if bit.is_none_or(|b| self.p.page_sizes.bits() >> b & 1 == 0)
             || window_shift < page_shift
-            || window_shift - page_shift > 38
+            || window_shift > 63
+            || 1u128 << (window_shift - page_shift) > self.p.largest_block.into()
         {
             return Err(-3);
         }
-        if self.pe_windows() >= 2 {
+        if self.pe_windows() >= self.p.windows as usize {
             return Err(-1);
         }
         let size = 1u128 << window_shift;
-        // The lowest multiple of the size that meets no other window: the start, or where a window ends.
-        let ends = self.windows.values().map(|w| w.base + w.size);
-        let start = u128::from(Personality::KVM.dynamic_base);
-        let starts = ends.chain([0]).map(|e| e.max(start).next_multiple_of(size));
-        let free = |base: &u128| {
-            self.windows
-                .values()
-                .all(|w| *base >= w.base + w.size || w.base >= base + size)
-        };
-        let base = starts.filter(free).min().expect("room for two windows");
-        let liobn = if self.windows.contains_key(&(DEFAULT + 1)) {
-            DEFAULT + 2
+        // The lowest multiple of the size that meets neither a window nor the message window: the start, or where one of them ends.
+        let from: u128 = if self.limited {
+            1 << 32
         } else {
-            DEFAULT + 1
+            self.p.dynamic_base.into()
         };
+        let message = Plain::new(MSI_WINDOW, MSI_WINDOW_SIZE, 12);
+        let taken: Vec<_> = self.windows.values().chain([&message]).collect();
+        let ends = taken.iter().map(|w| w.base + w.size);
+        let starts = ends.chain([0]).map(|e| e.max(from).next_multiple_of(size));
+        let free = |base: &u128| {
+            let clear = |w: &&Plain| *base >= w.base + w.size || w.base >= base + size;
+            base + size <= 1 << 64 && taken.iter().all(clear)
+        };
+        let base = starts.filter(free).min().ok_or(-1)?;
+        let liobn = (DEFAULT + 1..).find(|l| !self.windows.contains_key(l));
+        let liobn = liobn.expect("a free LIOBN");
         self.windows
             .insert(liobn, Plain::new(base as u64, size as u64, page_shift));
         Ok((liobn, base as u64))
@@ -267,16 +291,33 @@ impl Model {
             return -3;
         }
         if liobn != DEFAULT && self.windows.keys().all(|l| *l == VIO || *l == DEFAULT) {
-            self.windows
-                .entry(DEFAULT)
-                .or_insert_with(|| Plain::new(0, 1 << 30, 12));
+            self.put_default();
         }
         0
     }
 
-    fn reset(&mut self) {
+    fn reset(&mut self, mode: Option<bool>) -> i32 {
+        if mode.is_some() && self.p.extensions < 3 {
+            return -3;
+        }
         self.windows.retain(|l, _| *l == VIO);
-        self.windows.insert(DEFAULT, Plain::new(0, 1 << 30, 12));
+        self.put_default();
+        self.limited = mode == Some(true);
+        0
+    }
+
+    fn query(&self, u: &Unit) {
+        let free = self.p.windows - self.pe_windows() as u32;
+        let block = if free == 0 { 0 } else { self.p.largest_block };
+        let (sizes, migration) = (self.p.page_sizes.bits(), self.p.migration_mask);
+        let block32 = block.min(1 << 31) as u32;
+        assert_eq!(u.query(), [0, free, block32, sizes, migration]);
+        let (hi, lo) = ((block >> 32) as u32, block as u32);
+        let six = match self.p.extensions {
+            0 | 1 => [-3i32 as u32, 0, 0, 0, 0, 0],
+            _ => [0, free, hi, lo, sizes, migration],
+        };
+        assert_eq!(u.query_six(), six);
     }
 
     /// Where a byte goes.
@@ -408,9 +449,7 @@ pub fn step(u: &Unit, m: &mut Model, op: &Op) {
             true
         }
         Op::Query => {
-            let free = 2 - m.pe_windows() as u32;
-            let block = if free == 0 { 0 } else { 1 << 31 };
-            assert_eq!(u.query(), [0, free, block, 0x107, 0]);
+            m.query(u);
             true
         }
         Op::Create {
@@ -427,10 +466,14 @@ pub fn step(u: &Unit, m: &mut Model, op: &Op) {
             assert_eq!(u.remove(liobn), want);
             want != 0
         }
-        Op::Reset => {
-            m.reset();
-            assert_eq!(u.reset_windows(), 0);
-            false
+        Op::Reset { mode } => {
+            let want = m.reset(*mode);
+            let status = match mode {
+                None => u.reset_windows(),
+                Some(mode) => u.reset_mode((*mode).into()),
+            };
+            assert_eq!(status, want);
+            want != 0
         }
         Op::Translate {
             window,

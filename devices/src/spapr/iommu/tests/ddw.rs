@@ -240,9 +240,8 @@ fn resets_restore_the_state_at_boot() {
 #[test]
 fn one_window_platforms_must_give_up_the_default_window_first() {
     let p = Personality {
-        windows: 1,
-        page_sizes: PageSizes::K64,
-        ..Personality::KVM
+        extensions: 1,
+        ..Personality::POWERVM
     };
     let u = Unit::with(RAM, p);
     assert_eq!(u.query(), [0, 0, 0, 2, 0]);
@@ -251,6 +250,119 @@ fn one_window_platforms_must_give_up_the_default_window_first() {
     assert_eq!(u.query(), [0, 1, 1 << 31, 2, 0]);
     assert_eq!(u.create(12, 30), Err(-3));
     assert!(u.create(16, 30).is_ok());
+}
+
+#[test]
+fn every_page_size() {
+    let p: Personality = "pages=4K+64K+2M+16M+32M+64M+128M+256M+16G".parse().unwrap();
+    let ram = 32 << 30;
+    for (shift, bit) in [
+        (12, 0x1),
+        (16, 0x2),
+        (24, 0x4),
+        (25, 0x8),
+        (26, 0x10),
+        (27, 0x20),
+        (28, 0x40),
+        (34, 0x80),
+        (21, 0x100),
+    ] {
+        // No RAM is touched, so the unit may believe in more than the test has.
+        let u = Unit::with(RAM, p);
+        u.iommu.set_ram_size(ram);
+        assert_eq!(u.query()[3], 0x1ff);
+        let page = 1u64 << shift;
+        let (liobn, base) = u.create(shift, shift + 3).unwrap();
+        assert_eq!(u.put(liobn, base + page, page | RW), H_SUCCESS);
+        assert_eq!(
+            u.translate(base + 2 * page - 8, 64, Access::Write),
+            Ok((2 * page - 8, 8))
+        );
+        assert_eq!(u.put(liobn, base + page / 2, page | RW), H_PARAMETER);
+        assert_eq!(u.put(liobn, base + page, (page / 2) | RW), H_PARAMETER);
+        assert_eq!(u.put(liobn, base, ram | RW), H_PARAMETER);
+        let only = Personality {
+            page_sizes: PageSizes::from_bits_truncate(bit),
+            ..p
+        };
+        let u = Unit::with(RAM, only);
+        assert_eq!(u.query()[3], bit);
+        for other in 0..64 {
+            let got = u.create(other, other + 3);
+            assert_eq!(got.is_ok(), other == shift, "{other} with only {shift}");
+            if let Ok((liobn, _)) = got {
+                assert_eq!(u.remove(liobn), 0);
+            }
+        }
+    }
+}
+
+#[test]
+fn half_of_the_bus() {
+    let p = Personality {
+        largest_block: MAX_BLOCK,
+        ..Personality::KVM
+    };
+    for shift in [12, 16, 21, 24] {
+        let u = Unit::with(RAM, p);
+        let (liobn, base) = u.create(shift, 63).unwrap();
+        assert_eq!(base, 1 << 63);
+        let last = 0u64.wrapping_sub(1 << shift);
+        assert_eq!(u.put(liobn, last, 0), H_SUCCESS);
+        assert_eq!(u.stuff(liobn, last, 0, 2), H_PARAMETER);
+        if shift < 24 {
+            assert_eq!(u.put(liobn, last, RW), H_SUCCESS);
+            assert_eq!(
+                u.translate(u64::MAX, 2, Access::Read),
+                Ok(((1 << shift) - 1, 1))
+            );
+        }
+        assert_eq!(
+            u.unchanged(|| u.create(shift, 63)),
+            Err(-1),
+            "two windows are all"
+        );
+        assert_eq!(u.remove(DEFAULT), 0);
+        assert_eq!(u.unchanged(|| u.create(shift, 63)), Err(-1), "no room");
+        assert_eq!(u.create(shift, 40), Ok((DEFAULT + 2, DYNAMIC)));
+    }
+}
+
+#[test]
+fn limited_address_mode() {
+    let p = Personality {
+        extensions: 3,
+        windows: 3,
+        ..Personality::KVM
+    };
+    let u = Unit::with(RAM, p);
+    u.create(16, 30).unwrap();
+    u.put(DEFAULT, 0, RW);
+    assert_eq!(u.reset_mode(1), 0);
+    assert_eq!(u.places(), [BOOT], "it is a reset too");
+    assert_eq!(u.get(DEFAULT, 0), Ok(0));
+    assert_eq!(u.create(16, 30), Ok((DEFAULT + 1, 1 << 32)));
+    assert_eq!(
+        u.create(16, 42),
+        Ok((DEFAULT + 2, 2 << 42)),
+        "clear of the message window"
+    );
+    assert_eq!(u.remove(DEFAULT + 1), 0);
+    assert_eq!(u.remove(DEFAULT + 2), 0);
+    assert_eq!(u.create(24, 40), Ok((DEFAULT + 1, 1 << 40)), "still");
+    for back in [|u: &Unit| u.reset_mode(0), |u: &Unit| u.reset_windows()] {
+        assert_eq!(u.reset_mode(1), 0);
+        assert_eq!(back(&u), 0);
+        assert_eq!(u.create(16, 30), Ok((DEFAULT + 1, DYNAMIC)));
+    }
+    assert_eq!(u.unchanged(|| u.reset_mode(2)), -3);
+    u.reset_mode(1);
+    u.iommu.reset();
+    assert_eq!(u.create(16, 30), Ok((DEFAULT + 1, DYNAMIC)));
+    for extensions in 0..3 {
+        let u = Unit::with(RAM, Personality { extensions, ..p });
+        assert_eq!(u.unchanged(|| u.reset_mode(1)), -3);
+    }
 }
 
 #[test]

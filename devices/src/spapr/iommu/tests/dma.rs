@@ -1,6 +1,7 @@
 //! Translation, reports and set-up.
 
 use super::*;
+use crate::spapr::eeh::STOPPED;
 
 #[test]
 fn translation() {
@@ -209,4 +210,27 @@ fn set_up_is_checked() {
         (Liobn(DEFAULT), 0, 1 << 30, 1)
     );
     assert_eq!(u.iommu.dt_properties(2), None);
+}
+
+#[test]
+fn a_dma_error_stops_the_pe() {
+    let u = unit();
+    let health = PeHealth::default();
+    u.iommu.watch(BUID, &health);
+    u.put(DEFAULT, 0, 0x5003);
+    assert_eq!(u.translate(0x1000, 1, Access::Read), Err(TCE_INVALID));
+    assert_eq!(u.translate(0, 1, Access::Read), Ok((0x5000, 1)));
+    health.enable(true);
+    assert_eq!(u.translate(0x1000, 1, Access::Read), Err(TCE_INVALID));
+    assert_eq!(u.translate(0, 1, Access::Read), Err(STOPPED));
+    health.allow_dma();
+    assert_eq!(u.translate(0, 1, Access::Read), Ok((0x5000, 1)));
+    assert_eq!(u.translate(1 << 40, 1, Access::Write), Err(NO_WINDOW));
+    assert_eq!(u.translate(0, 1, Access::Read), Err(STOPPED));
+    assert_eq!(health.counters().freezes, 2);
+    assert_eq!(
+        u.put(DEFAULT, 0, 0),
+        H_SUCCESS,
+        "the tables are the guest's meanwhile"
+    );
 }

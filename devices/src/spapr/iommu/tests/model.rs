@@ -35,10 +35,10 @@ fn op() -> impl Strategy<Value = Op> {
                 1 => prop::collection::vec(tce(), 0..20)]).prop_map(|(window, ioba, tces)| Op::Indirect { window, ioba, list: 0x3000, n: tces.len() as u64, tces }),
         3 => (window(), offset()).prop_map(|(window, ioba)| Op::Get { window, ioba }),
         1 => Just(Op::Query),
-        3 => (prop::sample::select(vec![12, 12, 16, 16, 21, 24, 13, 34]), prop_oneof![8 => 12u32..52, 1 => any::<u32>()])
+        3 => (prop::sample::select(vec![12, 12, 16, 16, 21, 24, 25, 26, 27, 28, 13, 34]), prop_oneof![8 => 12u32..52, 2 => 52u32..65, 1 => any::<u32>()])
             .prop_map(|(page_shift, window_shift)| Op::Create { page_shift, window_shift }),
         2 => window().prop_map(|window| Op::Remove { window }),
-        1 => Just(Op::Reset),
+        1 => any::<Option<bool>>().prop_map(|mode| Op::Reset { mode }),
         8 => (window(), offset(), 1u64..0x30000, any::<bool>())
             .prop_map(|(window, ioba, len, write)| Op::Translate { window, ioba, len, write }),
         1 => (window(), offset(), 0u16..0x2800, any::<Option<u8>>())
@@ -46,16 +46,31 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
+fn personality() -> impl Strategy<Value = Personality> {
+    let mix = "windows=3,pages=4K+64K+2M+16M+32M+64M+128M+256M+16G,block=2048T,migration=0xf";
+    let small = "powervm,block=256,default-base=1G,default-size=1G,extensions=2";
+    prop_oneof![
+        Just(Personality::KVM),
+        Just(Personality::POWERVM),
+        Just(mix.parse().unwrap()),
+        Just((mix.to_owned() + ",extensions=3").parse().unwrap()),
+        Just(small.parse().unwrap()),
+    ]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, max_shrink_time: 20_000, ..ProptestConfig::default() })]
     #[test]
-    fn agrees_with_the_model(ops in prop::collection::vec(op(), 1..60), few_chunks in any::<bool>()) {
-        let u = unit();
+    fn agrees_with_the_model(p in personality(), ops in prop::collection::vec(op(), 1..60), few_chunks in any::<bool>()) {
+        let mut u = Unit::with(RAM, p);
         if few_chunks {
             u.set_caps(3, 5);
         }
         let mut m = Model::boot(&u);
-        for op in &ops {
+        for (n, op) in ops.iter().enumerate() {
+            if n % 16 == 15 {
+                u = u.restored();
+            }
             step(&u, &mut m, op);
         }
     }

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
+use crate::file;
 use viommu::guest::catalogue::{self, Guest};
 use viommu::guest::initramfs::{Initramfs, Node};
-use viommu_tests::file;
 
 /// Options that boot a guest with a script.
 pub struct Scripted {
@@ -13,26 +13,51 @@ pub struct Scripted {
 }
 
 /// What every script begins with. `wait_for` waits until a disk is there.
-const PRELUDE: &str = "#!/usr/bin/sh
+pub const PRELUDE: &str = "#!/usr/bin/sh
 say() { echo \"test: $*\"; }
 wait_for() { for try in 1 2 3 4 5 6 7 8 9; do [ -b /dev/$1 ] && return; sleep 1; done; say \"no $1\"; }
 ";
 
 /// The default guest, from the cache or fetched.
+///
+/// # Panics
+/// If it cannot be had.
 pub fn guest() -> Guest {
-    catalogue::fetch(catalogue::DEFAULT, &mut |_, _, _| ()).expect("a guest")
+    named(catalogue::DEFAULT)
+}
+
+/// A guest, from the cache or fetched.
+///
+/// # Panics
+/// If it cannot be had.
+pub fn named(name: &str) -> Guest {
+    catalogue::fetch(name, &mut |_, _, _| ()).expect("a guest")
 }
 
 impl Scripted {
     /// The default guest, which runs `script` in busybox's shell and then powers off. `say` prints a line that begins with `test:`.
+    ///
+    /// # Panics
+    /// If there is no guest or no room for files.
     pub fn new(script: &str) -> Scripted {
-        let guest = guest();
+        Scripted::on(catalogue::DEFAULT, script)
+    }
+
+    /// As [`Scripted::new`] with another guest.
+    ///
+    /// # Panics
+    /// If there is no such guest or no room for files.
+    pub fn on(name: &str, script: &str) -> Scripted {
+        let guest = named(name);
         let initrd = std::fs::File::open(&guest.initrd).expect("an initramfs");
         let archive = Initramfs::read(std::io::BufReader::new(initrd)).expect("an initramfs");
         Scripted::with(&guest, archive, &(PRELUDE.to_owned() + script), &[])
     }
 
     /// A guest with this initramfs, to which the script and files below `/data` are added.
+    ///
+    /// # Panics
+    /// If there is no room for files.
     pub fn with(
         guest: &Guest,
         mut archive: Initramfs,

@@ -1,0 +1,138 @@
+//! Tables and windows that change while something walks them.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+
+use super::*;
+
+/// Does something once, between the first and the second piece of a DMA.
+struct Between<F> {
+    iommu: SpaprIommu,
+    act: F,
+    pieces: AtomicU64,
+}
+
+impl<F> std::fmt::Debug for Between<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Between")
+    }
+}
+
+impl<F: Fn() + Send + Sync> Translator for Between<F> {
+    fn translate(&self, request: &DmaRequest) -> Result<Piece, DmaFault> {
+        self.iommu.translate(request)
+    }
+    fn completed(&self, request: &DmaRequest, piece: &Piece) {
+        if self.pieces.fetch_add(1, Ordering::Relaxed) == 0 {
+            (self.act)();
+        }
+        self.iommu.completed(request, piece);
+    }
+}
+
+/// Writes three pages of ones at `base`, whose entries are not contiguous; `act` comes after the first. Gives the fault, if any.
+fn write_three(u: &Unit, base: u64, act: impl Fn() + Send + Sync + 'static) -> Option<DmaFault> {
+    let between = Between {
+        iommu: u.iommu.clone(),
+        act,
+        pieces: AtomicU64::new(0),
+    };
+    let port = DmaPort::new(SOURCE, Arc::new(between), u.ram.clone());
+    port.write(Iova(base), &[1; 0x3000]).err()
+}
+
+fn byte(u: &Unit, at: u64) -> u8 {
+    u.ram.read_obj(GuestAddress(at)).unwrap()
+}
+
+/// A unit with a window of three pages at 0x1000, 0x3000, 0x5000.
+fn three() -> (Unit, u32, u64) {
+    let u = unit();
+    let (liobn, base) = u.create(12, 20).unwrap();
+    for i in 0..3 {
+        u.put(liobn, base + 0x1000 * i, (0x1000 + 0x2000 * i) | RW);
+    }
+    (u, liobn, base)
+}
+
+#[test]
+fn a_window_removed_under_a_dma_ends_it() {
+    let (u, liobn, base) = three();
+    let iommu = u.iommu.clone();
+    let remove = move || {
+        let mut rets = [7];
+        iommu.remove_pe_dma_window(&[liobn], &mut rets);
+        assert_eq!(rets, [0]);
+    };
+    let fault = write_three(&u, base, remove).unwrap();
+    assert_eq!(
+        (fault.reason, fault.request.iova),
+        (NO_WINDOW, Iova(base + 0x1000))
+    );
+    assert_eq!([0x1fff, 0x3000, 0x5000].map(|at| byte(&u, at)), [1, 0, 0]);
+    // Another window at the same address has none of the old entries.
+    assert_eq!(u.create(12, 20), Ok((liobn, base)));
+    assert_eq!(u.translate(base, 1, Access::Write), Err(TCE_INVALID));
+}
+
+#[test]
+fn entries_changed_under_a_dma_count_from_then_on() {
+    for (tce, wanted, end) in [
+        (0x9003, [1, 0, 1, 1], None),
+        (0, [1, 0, 0, 0], Some(TCE_INVALID)),
+        (0x9001, [1, 0, 0, 0], Some(TCE_NO_WRITE)),
+    ] {
+        let (u, liobn, base) = three();
+        let (iommu, ram) = (u.iommu.clone(), u.ram.clone());
+        let change = move || {
+            let put = iommu.hcall(H_PUT_TCE, &[liobn.into(), base + 0x1000, tce], &ram);
+            assert_eq!(put.unwrap().status, H_SUCCESS);
+        };
+        let fault = write_three(&u, base, change);
+        assert_eq!(fault.map(|f| f.reason), end, "{tce:#x}");
+        assert_eq!(
+            [0x1000, 0x3000, 0x9000, 0x5000].map(|at| byte(&u, at)),
+            wanted,
+            "{tce:#x}"
+        );
+    }
+}
+
+/// One thread exchanges entries and removes and makes windows, another one translates: it sees one entry or the other or a fault, and
+/// after a removal that has returned only faults.
+#[test]
+fn translations_while_tables_change() {
+    let u = unit();
+    let (liobn, base) = u.create(12, 30).unwrap();
+    let (gone, end) = (AtomicBool::new(false), AtomicBool::new(false));
+    let seen: AtomicU64 = AtomicU64::new(0);
+    thread::scope(|s| {
+        s.spawn(|| {
+            while !end.load(Ordering::SeqCst) {
+                let gone_before = gone.load(Ordering::SeqCst);
+                let got = u.translate(base + 0x1000, 8, Access::Read);
+                // Only if it was gone before and after the translation, it was gone all the time.
+                if gone_before && gone.load(Ordering::SeqCst) && got.is_ok() {
+                    assert_eq!(got, Err(NO_WINDOW));
+                }
+                if let Ok(piece) = got {
+                    assert!([(0x5000, 8), (0x9000, 8)].contains(&piece), "{piece:?}");
+                    seen.fetch_add(1, Ordering::SeqCst);
+                }
+            }
+        });
+        let mut rounds = 0;
+        while rounds < 2000 || (seen.load(Ordering::SeqCst) == 0 && rounds < 2_000_000) {
+            rounds += 1;
+            for tce in [0x5003, 0x9001, 0] {
+                assert_eq!(u.put(liobn, base + 0x1000, tce), H_SUCCESS);
+            }
+            u.stuff(liobn, base, 0x9001, 4);
+        }
+        assert_eq!(u.remove(liobn), 0);
+        gone.store(true, Ordering::SeqCst);
+        thread::yield_now();
+        end.store(true, Ordering::SeqCst);
+    });
+    assert!(seen.load(Ordering::SeqCst) > 0, "both ran at once");
+}

@@ -1,0 +1,66 @@
+//! Every way in which Linux asks for DMA windows, with real kernels. Each test names the line that proves it.
+//!
+//! Needs the network the first time. `VIOMMU` is the binary to test.
+
+mod bridges;
+mod default_window;
+mod eeh;
+mod vfio;
+
+use std::process::Command;
+
+use viommu_tests::boot::Boot;
+
+/// The guests that a test of the kernel's code runs on.
+const KERNELS: [&str; 3] = ["debian-6.1", "debian-6.12", "debian-6.12-64k"];
+
+/// Names and statuses of the dynamic-window calls, in order.
+fn calls(boot: &Boot) -> Vec<(String, i64)> {
+    let calls = boot.report["iommu"]["ddw_calls"].as_array();
+    calls
+        .expect("a report with calls")
+        .iter()
+        .map(|c| {
+            let name = c["name"].as_str().unwrap_or_default();
+            let short = name
+                .trim_start_matches("ibm,")
+                .split('-')
+                .next()
+                .unwrap_or_default();
+            (short.to_owned(), c["status"].as_i64().unwrap_or(i64::MIN))
+        })
+        .collect()
+}
+
+/// The windows of the report.
+fn windows(boot: &Boot) -> &[serde_json::Value] {
+    boot.report["iommu"]["windows"]
+        .as_array()
+        .map_or(&[], Vec::as_slice)
+}
+
+/// A number that the report has as a string.
+fn hex(value: &serde_json::Value) -> u64 {
+    let digits = value.as_str().unwrap_or_default().trim_start_matches("0x");
+    u64::from_str_radix(digits, 16).expect("a number")
+}
+
+/// Bytes that moved through a window.
+fn moved(window: &serde_json::Value) -> u64 {
+    window["bytes_read"].as_u64().unwrap_or(0) + window["bytes_written"].as_u64().unwrap_or(0)
+}
+
+/// Compiles a guest program of this repository.
+fn compile(name: &str) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join(name);
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/guest/");
+    let status = Command::new("powerpc64le-linux-gnu-gcc")
+        .args(["-O2", "-Wall", "-Wextra", "-Werror", "-static", "-o"])
+        .arg(&out)
+        .arg(format!("{source}{name}.c"))
+        .status()
+        .expect("powerpc64le-linux-gnu-gcc: tests/run boots installs it");
+    assert!(status.success(), "{name}.c does not compile");
+    std::fs::read(out).unwrap()
+}
