@@ -57,7 +57,7 @@ bitflags! {
 
 /// What a platform offers a partitionable endpoint.
 ///
-/// As text it is a name ([`Personality::NAMES`]), options (`windows=1,pages=64K+16M`), or a name followed by options that change it.
+/// As text it is a name ([`Personality::NAMED`]), options (`windows=1,pages=64K+16M`), or a name followed by options that change it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Personality {
     /// For messages and reports.
