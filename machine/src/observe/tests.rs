@@ -35,7 +35,8 @@ fn invented_hypercalls_do_not_grow_the_counters() {
     for nr in 0..10_000 {
         counters.hypercall(nr, -2);
     }
-    assert!(counters.hypercalls_by_name().len() <= 513);
+    // The usual numbers, the other ones kept, and one name for the rest.
+    assert!(counters.hypercalls_by_name().len() <= 512 + 513);
     assert_eq!(
         counters
             .hypercalls_by_name()
