@@ -122,14 +122,13 @@ pub(crate) fn simple(core: &mut Core, pure: &[Pure], base: u64, u: &Uop) -> bool
                 0
             });
         }
-        Op::Sra64I | Op::Sra64 => {
-            let n = if u.op == Op::Sra64 {
-                (r!(u.b) & 127) as u32
-            } else {
-                u.aux
+        Op::Sra64I | Op::Sra64 | Op::Sra32I | Op::Sra32 => {
+            let (v, n) = match u.op {
+                Op::Sra64I => (r!(u.a) as i64, u.aux),
+                Op::Sra64 => (r!(u.a) as i64, (r!(u.b) & 127) as u32),
+                Op::Sra32I => (i64::from(r!(u.a) as i32), u.aux),
+                _ => (i64::from(r!(u.a) as i32), (r!(u.b) & 63) as u32),
             };
-            let v = r!(u.a) as i64;
-            let out = v >> n.min(63);
             let lost = if n > 63 {
                 v != 0
             } else {
@@ -138,25 +137,7 @@ pub(crate) fn simple(core: &mut Core, pure: &[Pure], base: u64, u: &Uop) -> bool
             let carry = u64::from(v < 0 && lost);
             r!(R_CA) = carry;
             r!(R_CA32) = carry;
-            set!(out as u64);
-        }
-        Op::Sra32I | Op::Sra32 => {
-            let n = if u.op == Op::Sra32 {
-                (r!(u.b) & 63) as u32
-            } else {
-                u.aux
-            };
-            let v = r!(u.a) as i32;
-            let out = v >> n.min(31);
-            let lost = if n > 31 {
-                v != 0
-            } else {
-                v & ((1u32 << n) - 1) as i32 != 0
-            };
-            let carry = u64::from(v < 0 && lost);
-            r!(R_CA) = carry;
-            r!(R_CA32) = carry;
-            set!(i64::from(out) as u64);
+            set!((v >> n.min(63)) as u64);
         }
         Op::RotMask => set!(r!(u.a).rotate_left(u.aux) & u.imm),
         Op::RotMaskV => set!(r!(u.a).rotate_left(r!(u.b) as u32 & 63) & u.imm),

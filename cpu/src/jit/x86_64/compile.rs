@@ -342,8 +342,7 @@ impl Compiler<'_> {
             }
             Op::Clz64 | Op::Clz32 => self.leading_zeros(u),
             Op::Shl64 | Op::Shr64 | Op::Shl32 | Op::Shr32 => self.shift(u),
-            Op::Sra64I => self.shift_arithmetic_64(u),
-            Op::Sra32I => self.shift_arithmetic_32(u),
+            Op::Sra64I | Op::Sra32I => self.shift_arithmetic(u),
             Op::RotMask => self.rotate_mask(u),
             Op::RotMask32 => self.rotate_mask_32(u),
             Op::RotMaskV => {
@@ -545,56 +544,33 @@ impl Compiler<'_> {
         self.result(u.d);
     }
 
-    /// Carry and 32-bit carry = rcx.
-    fn carries(&mut self) {
-        let ca = self.dst(R_CA);
-        x!(self ; mov Rq(ca), rcx);
-        let ca32 = self.dst(R_CA32);
-        x!(self ; mov Rq(ca32), rcx);
-    }
-
-    fn shift_arithmetic_64(&mut self, u: &Uop) {
+    /// A 32-bit value is shifted as the 64-bit one with the same sign.
+    fn shift_arithmetic(&mut self, u: &Uop) {
         let a = self.src(u.a);
-        let n = u.aux.min(63) as i8;
-        if u.aux == 0 {
-            x!(self ; mov rax, Rq(a) ; xor ecx, ecx);
+        let n = if u.op == Op::Sra32I {
+            x!(self ; movsxd rax, Rd(a));
+            u.aux.min(31) as i8
         } else {
-            // The sign, if a one is lost.
+            x!(self ; mov rax, Rq(a));
+            u.aux.min(63) as i8
+        };
+        x!(self ; xor ecx, ecx);
+        if n != 0 {
+            // Both carries: the sign, if a one is lost.
             x!(self
-                ; xor ecx, ecx
-                ; mov rdx, Rq(a)
+                ; mov rdx, rax
                 ; shl rdx, 64 - n
                 ; setnz cl
-                ; mov rdx, Rq(a)
+                ; mov rdx, rax
                 ; shr rdx, 63
                 ; and ecx, edx
-                ; mov rax, Rq(a)
                 ; sar rax, n
             );
         }
-        self.carries();
-        self.result(u.d);
-    }
-
-    fn shift_arithmetic_32(&mut self, u: &Uop) {
-        let a = self.src(u.a);
-        let n = u.aux.min(31) as i8;
-        if u.aux == 0 {
-            x!(self ; movsxd rax, Rd(a) ; xor ecx, ecx);
-        } else {
-            x!(self
-                ; xor ecx, ecx
-                ; mov edx, Rd(a)
-                ; shl edx, 32 - n
-                ; setnz cl
-                ; mov edx, Rd(a)
-                ; shr edx, 31
-                ; and ecx, edx
-                ; movsxd rax, Rd(a)
-                ; sar rax, n
-            );
+        for carry in [R_CA, R_CA32] {
+            let carry = self.dst(carry);
+            x!(self ; mov Rq(carry), rcx);
         }
-        self.carries();
         self.result(u.d);
     }
 
