@@ -91,6 +91,24 @@ pub(crate) fn load_slow<F: FrontEnd>(
     Ok(u64::from_le_bytes(bytes))
 }
 
+/// Loads what will be stored to: it is an error if a store could not be done.
+#[cold]
+#[inline(never)]
+pub(crate) fn modify_slow<F: FrontEnd>(
+    f: &mut F,
+    shared: &mut Shared,
+    bus: &mut dyn Bus,
+    ea: u64,
+    n: usize,
+) -> Result<u64, Fault> {
+    f.translate(shared, ea, Access::Write)?;
+    let last = ea.wrapping_add(n as u64 - 1);
+    if (ea ^ last) & !(PAGE - 1) != 0 {
+        f.translate(shared, last & !(PAGE - 1), Access::Write)?;
+    }
+    load_slow(f, shared, bus, ea, n)
+}
+
 #[cold]
 #[inline(never)]
 pub(crate) fn store_slow<F: FrontEnd>(
