@@ -7,5 +7,5 @@ pub mod bus;
 pub mod engine;
 pub mod jit;
 pub mod ppc64;
-pub mod x86_64;
 pub mod ram;
+pub mod x86_64;

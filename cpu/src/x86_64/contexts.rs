@@ -25,7 +25,7 @@ pub(super) enum Rights {
     User,
     /// CPL 0 to 2, or an access to a system table.
     Supervisor,
-    /// CPL 0 to 2 with EFLAGS.AC: SMAP does not hold.
+    /// CPL 0 to 2 with EFLAGS.AC, if SMAP is on: it does not hold.
     SupervisorAc,
 }
 
@@ -65,7 +65,7 @@ impl Cpu {
     pub(super) fn update_contexts(&mut self) {
         let rights = if self.cpl() == 3 {
             Rights::User
-        } else if self.cr4 & CR4_SMAP == 0 || self.system_flags & FLAG_AC != 0 {
+        } else if self.cr4 & CR4_SMAP != 0 && self.system_flags & FLAG_AC != 0 {
             Rights::SupervisorAc
         } else {
             Rights::Supervisor

@@ -14,6 +14,7 @@ pub mod segment;
 
 mod contexts;
 mod delivery;
+mod flags_tmp;
 mod memory;
 mod msr;
 mod paging;
@@ -211,5 +212,23 @@ impl FrontEnd for Cpu {
             return Err(self.raise(Exception::invalid_opcode()));
         }
         Ok(())
+    }
+}
+
+impl Cpu {
+    /// Current privilege level: that of the stack segment.
+    #[inline(always)]
+    pub(crate) fn cpl(&self) -> u8 {
+        if self.cr0 & CR0_PE == 0 {
+            0
+        } else {
+            self.segments[2].dpl()
+        }
+    }
+
+    /// Records an exception at the current instruction.
+    pub(crate) fn raise(&mut self, exception: Exception) -> Fault {
+        self.pending = Some(exception);
+        Fault
     }
 }

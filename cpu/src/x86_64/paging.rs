@@ -92,7 +92,10 @@ impl Entry {
         let value = if wide {
             shared.ram.read(at).map(u64::from_le_bytes)
         } else {
-            shared.ram.read(at).map(|b| u64::from(u32::from_le_bytes(b)))
+            shared
+                .ram
+                .read(at)
+                .map(|b| u64::from(u32::from_le_bytes(b)))
         };
         let ones = if wide { u64::MAX } else { 0xffff_ffff };
         Entry {
@@ -227,11 +230,7 @@ impl Cpu {
 
     fn walk_32(&self, shared: &Shared, linear: u64, access: Access) -> Result<Leaf, Stopped> {
         let mut allowed = Allowed::all();
-        let directory = Entry::read(
-            shared,
-            (self.cr3 & 0xffff_f000) + (linear >> 22) * 4,
-            false,
-        );
+        let directory = Entry::read(shared, (self.cr3 & 0xffff_f000) + (linear >> 22) * 4, false);
         let pde = directory.value;
         if pde & P == 0 {
             return Err(Stopped::Fault(0));

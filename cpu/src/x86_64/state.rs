@@ -39,7 +39,7 @@ impl Cpu {
             model,
             pdpte: [0; 4],
             contexts: Contexts::default(),
-            rights: Rights::SupervisorAc,
+            rights: Rights::Supervisor,
             msrs: msr::Msrs::default(),
             activity: Activity::Active,
             shadow: false,
