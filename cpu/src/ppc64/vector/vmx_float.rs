@@ -4,7 +4,7 @@ use super::estimate::{exp2, log2};
 use super::fields::{build, cmp, el, va, vc, vx, vxs};
 use super::fpscr::UX;
 use super::scalar::{Arith, arith};
-use super::soft::{self, DOWN, NEAREST, Num, Out, SINGLE, TO_ZERO, UP};
+use crate::softfloat::{self as soft, DOWN, NEAREST, Num, Out, SINGLE, TO_ZERO, UP};
 use super::{Run, VecCtx, VecOp};
 use std::cmp::Ordering;
 

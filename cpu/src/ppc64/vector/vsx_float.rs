@@ -2,7 +2,7 @@
 use super::fields::{build, el, xx2, xx3};
 use super::fpscr::{VE, VXSNAN, VXVC};
 use super::scalar::{Arith, arith, test_div, test_sqrt};
-use super::soft::{self, Class, DOUBLE, Format, NEAREST, Num, Out, SINGLE};
+use crate::softfloat::{self as soft, Class, DOUBLE, Format, NEAREST, Num, Out, SINGLE};
 use super::{Facility, Run, VecCtx, VecOp};
 use std::cmp::Ordering;
 

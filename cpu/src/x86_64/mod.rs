@@ -1,0 +1,4 @@
+//! An x86-64 processor.
+
+pub mod simd;
+pub mod x87;

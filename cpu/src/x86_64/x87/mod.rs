@@ -1,0 +1,78 @@
+//! The x87 floating-point unit and the MMX registers that alias it. SDM volume 1 §8 and §9.
+use iced_x86::{Code, Mnemonic};
+
+use super::simd::{Effect, Operands, Trap};
+
+/// A number in double extended format: sign, 15 exponent bits, and a significand with its integer bit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct F80 {
+    /// Sign in bit 15, biased exponent below.
+    pub head: u16,
+    /// Significand.
+    pub mantissa: u64,
+}
+
+/// State of the unit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct X87 {
+    /// Physical registers R0 to R7.
+    pub registers: [F80; 8],
+    /// Control word.
+    pub control: u16,
+    /// Status word; TOP is in bits 13:11.
+    pub status: u16,
+    /// Bit n is set if register Rn is not empty.
+    pub full: u8,
+}
+
+impl Default for X87 {
+    fn default() -> X87 {
+        X87 {
+            registers: [F80::default(); 8],
+            control: 0x37f,
+            status: 0,
+            full: 0,
+        }
+    }
+}
+
+impl X87 {
+    /// # Errors
+    /// #MF if an unmasked exception is pending.
+    pub(super) fn check_pending(&self) -> Result<(), Trap> {
+        if self.status & 0x80 != 0 {
+            return Err(Trap::X87);
+        }
+        Ok(())
+    }
+    /// MMX register `n` modulo 8.
+    pub(super) fn mm(&self, n: u8) -> u64 {
+        self.registers[usize::from(n & 7)].mantissa
+    }
+    /// Writes an MMX register; the exponent becomes all ones. SDM volume 1 §9.5.1.
+    pub(super) fn set_mm(&mut self, n: u8, value: u64) {
+        self.registers[usize::from(n & 7)] = F80 {
+            head: 0xffff,
+            mantissa: value,
+        };
+    }
+    /// After an MMX instruction: TOP is 0, no register is empty.
+    pub(super) fn enter_mmx(&mut self) {
+        self.status &= !0x3800;
+        self.full = 0xff;
+    }
+    /// EMMS: all registers are empty.
+    pub(super) fn emms(&mut self) {
+        self.full = 0;
+    }
+}
+
+/// The operation of an x87 form.
+pub(super) fn run(_code: Code) -> Option<fn(&mut X87, &Operands) -> Result<Effect, Trap>> {
+    None
+}
+
+/// Whether the only operand of a mnemonic is loaded.
+pub(super) fn loads(_m: Mnemonic) -> bool {
+    false
+}
