@@ -85,10 +85,7 @@ pub(super) fn run(m: M) -> Option<Run> {
 }
 
 /// dst = f(a, b) over the lanes, where an exception leaves dst.
-pub(super) fn lanes(
-    c: &mut Cx,
-    mut f: impl FnMut(&mut Env, u128, u128) -> u128,
-) -> Outcome {
+pub(super) fn lanes(c: &mut Cx, mut f: impl FnMut(&mut Env, u128, u128) -> u128) -> Outcome {
     let mut e = Env::new(c.v);
     let low = f(&mut e, c.a(), c.b());
     let high = if c.is_wide() {
@@ -122,9 +119,7 @@ fn scalar<F: Float>(c: &mut Cx, op: Op) -> Outcome {
 }
 
 fn packed_one<F: Float>(c: &mut Cx, f: impl Fn(&mut Env, u64) -> u64) -> Outcome {
-    lanes(c, |e, _, b| {
-        build(|i| F::of(f(e, el::<F>(b, i).bits())))
-    })
+    lanes(c, |e, _, b| build(|i| F::of(f(e, el::<F>(b, i).bits()))))
 }
 
 fn scalar_one<F: Float>(c: &mut Cx, f: impl Fn(&mut Env, u64) -> u64) -> Outcome {
@@ -151,7 +146,13 @@ fn estimate(b: u64, f: impl Fn(&Num) -> Num) -> u64 {
     if SINGLE.is_nan(b) {
         return SINGLE.quiet(b);
     }
-    let flush = |x: u64| if x & 0x7f80_0000 == 0 { x & 0x8000_0000 } else { x };
+    let flush = |x: u64| {
+        if x & 0x7f80_0000 == 0 {
+            x & 0x8000_0000
+        } else {
+            x
+        }
+    };
     let n = f(&Num::unpack(flush(b).into(), SINGLE));
     if n.class == Class::Nan {
         return SINGLE.indefinite();
@@ -229,7 +230,11 @@ fn compare_packed<F: Float>(c: &mut Cx) -> Outcome {
     lanes(c, |e, a, b| {
         build(|i| {
             let (x, y) = (el::<F>(a, i).bits(), el::<F>(b, i).bits());
-            F::of(if holds(e, F::FORMAT, x, y, p) { u64::MAX } else { 0 })
+            F::of(if holds(e, F::FORMAT, x, y, p) {
+                u64::MAX
+            } else {
+                0
+            })
         })
     })
 }
@@ -238,7 +243,11 @@ fn compare_scalar<F: Float>(c: &mut Cx) -> Outcome {
     let p = predicate(c);
     lowest::<F>(c, |e, a, b| {
         let (x, y) = (el::<F>(a, 0).bits(), el::<F>(b, 0).bits());
-        if holds(e, F::FORMAT, x, y, p) { u64::MAX } else { 0 }
+        if holds(e, F::FORMAT, x, y, p) {
+            u64::MAX
+        } else {
+            0
+        }
     })
 }
 

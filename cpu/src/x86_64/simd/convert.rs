@@ -152,7 +152,11 @@ fn single_to_half(c: &mut Cx) -> Outcome {
         if i >= n {
             return 0;
         }
-        e.convert(SINGLE, HALF, el::<u32>(if i < 4 { b } else { upper }, i).into()) as u16
+        e.convert(
+            SINGLE,
+            HALF,
+            el::<u32>(if i < 4 { b } else { upper }, i).into(),
+        ) as u16
     });
     e.finish(c.v)?;
     c.put_or_store(r, n as u8 * 2)

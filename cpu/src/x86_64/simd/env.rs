@@ -82,10 +82,18 @@ impl Format {
     }
 }
 
-/// Rounds to a format with underflow as x86 has it: tininess is detected after rounding. Flags are those of [`soft`].
-pub(in crate::x86_64) fn round(n: &Num, f: Format, rm: u8) -> (soft::Out, bool) {
-    let out = soft::round(n, f, rm, 0);
-    (out, is_tiny(n, f, rm))
+/// Rounds to a format, and tells whether the result is tiny, which x86 detects after rounding. Flags are those of [`soft`]. If overflow
+/// or underflow (`OE`, `UE`) is unmasked, the exponent wraps instead, and inexact means the significand.
+pub(in crate::x86_64) fn round(n: &Num, f: Format, rm: u8, unmasked: u32) -> (soft::Out, bool) {
+    let tiny = is_tiny(n, f, rm);
+    let mut enabled = 0;
+    if tiny && unmasked & UE != 0 {
+        enabled |= soft::UE;
+    }
+    if unmasked & OE != 0 {
+        enabled |= soft::OE;
+    }
+    (soft::round(n, f, rm, enabled), tiny)
 }
 
 /// Whether the value, rounded as if the exponent had no bounds, lies below the normal numbers.
@@ -195,7 +203,7 @@ impl Env {
     }
 
     fn round(&mut self, n: &Num, f: Format) -> u64 {
-        let (out, tiny) = round(n, f, self.rm);
+        let (out, tiny) = round(n, f, self.rm, self.unmasked());
         if out.flags & XX != 0 {
             self.after |= PE;
         }

@@ -113,13 +113,7 @@ fn alone(m: Mnemonic) -> bool {
     use Mnemonic as M;
     matches!(
         m,
-        M::Emms
-            | M::Ldmxcsr
-            | M::Stmxcsr
-            | M::Vldmxcsr
-            | M::Vstmxcsr
-            | M::Vzeroupper
-            | M::Vzeroall
+        M::Emms | M::Ldmxcsr | M::Stmxcsr | M::Vldmxcsr | M::Vstmxcsr | M::Vzeroupper | M::Vzeroall
     )
 }
 

@@ -8,6 +8,7 @@ mod convert;
 mod env;
 mod fma;
 mod form;
+pub mod image;
 mod integer;
 mod lanes;
 mod moves;
@@ -16,11 +17,10 @@ mod sha;
 mod shuffle;
 mod strings;
 
-
 use iced_x86::Code;
 
 use super::x87::X87;
-use form::{Form, Run};
+use form::{Form, Run, Width};
 
 /// MXCSR after reset: all exceptions masked, round to nearest. SDM volume 1 §11.6.4.
 pub const MXCSR_RESET: u32 = 0x1f80;
@@ -150,7 +150,7 @@ pub(super) struct Cx<'a> {
     pub v: &'a mut Vectors,
     pub gpr: &'a [u64; 16],
     pub o: &'a Operands,
-    pub form: &'a Form,
+    form: &'a Form,
 }
 
 type Outcome = Result<Effect, Trap>;
@@ -171,7 +171,9 @@ pub fn memory_size(op: Code) -> Option<Memory> {
 /// The exception that the instruction raises.
 pub fn execute(state: &mut Vectors, gpr: &[u64; 16], o: &Operands) -> Result<Effect, Trap> {
     let form = form::of(o.op).ok_or(Trap::InvalidOpcode)?;
-    if form.mmx {
+    // A conversion from integers in memory to an XMM register leaves the x87 unit alone.
+    let mmx = form.mmx && !(form.width == Width::Xmm && matches!(o.src, Src::Mem(_)));
+    if mmx {
         // Instructions on MMX registers check for pending x87 exceptions, as x87 instructions do. SDM volume 1 §9.5.2.
         state.x87.check_pending()?;
     }
@@ -200,7 +202,8 @@ pub fn execute(state: &mut Vectors, gpr: &[u64; 16], o: &Operands) -> Result<Eff
         Run::Special(f) => f(&mut cx),
         Run::X87(f) => return f(&mut cx.v.x87, o),
     };
-    if form.mmx && result.is_ok() {
+    if mmx {
+        // Also if a conversion to an MMX register raises #XM.
         cx.v.x87.enter_mmx();
     }
     result

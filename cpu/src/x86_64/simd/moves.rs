@@ -56,7 +56,10 @@ impl Cx<'_> {
     /// A result of at most 128 bits to the first operand.
     pub(super) fn put_or_store(&mut self, value: u128, size: u8) -> Outcome {
         if self.o.dst == MEMORY {
-            Ok(Effect::Store([value as u64, (value >> 64) as u64, 0, 0], size))
+            Ok(Effect::Store(
+                [value as u64, (value >> 64) as u64, 0, 0],
+                size,
+            ))
         } else {
             self.put(value)
         }

@@ -50,11 +50,7 @@ fn length(c: &Cx, register: usize, n: usize) -> usize {
         M::Pcmpestri64 | M::Vpcmpestri64 | M::Pcmpestrm64 | M::Vpcmpestrm64
     );
     let x = c.gpr[register];
-    let x = if wide {
-        x as i64
-    } else {
-        (x as i32).into()
-    };
+    let x = if wide { x as i64 } else { (x as i32).into() };
     usize::try_from(x.unsigned_abs()).map_or(n, |x| x.min(n))
 }
 

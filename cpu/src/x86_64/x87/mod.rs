@@ -23,6 +23,12 @@ pub struct X87 {
     pub status: u16,
     /// Bit n is set if register Rn is not empty.
     pub full: u8,
+    /// Opcode of the last instruction, 11 bits. Nothing here writes it but an image that is loaded.
+    pub opcode: u16,
+    /// Address of the last instruction, likewise.
+    pub instruction: u64,
+    /// Address of its memory operand, likewise.
+    pub data: u64,
 }
 
 impl Default for X87 {
@@ -32,6 +38,9 @@ impl Default for X87 {
             control: 0x37f,
             status: 0,
             full: 0,
+            opcode: 0,
+            instruction: 0,
+            data: 0,
         }
     }
 }
@@ -44,6 +53,33 @@ impl X87 {
             return Err(Trap::X87);
         }
         Ok(())
+    }
+    fn index(&self, i: u8) -> usize {
+        usize::from((self.status >> 11) as u8 + i & 7)
+    }
+    /// ST(i), `i` modulo 8.
+    pub(super) fn st(&self, i: u8) -> F80 {
+        self.registers[self.index(i)]
+    }
+    /// Writes the register of ST(i) and leaves its tag.
+    pub(super) fn put_st(&mut self, i: u8, value: F80) {
+        self.registers[self.index(i)] = value;
+    }
+    /// Writes the control word; bit 6 reads as one. Recomputes ES.
+    pub(super) fn set_control(&mut self, value: u16) {
+        self.control = value & 0x1f7f | 0x40;
+        self.summarize();
+    }
+    /// Writes the status word. ES and B follow from the exceptions and their masks.
+    pub(super) fn set_status(&mut self, value: u16) {
+        self.status = value;
+        self.summarize();
+    }
+    fn summarize(&mut self) {
+        self.status &= !0x8080;
+        if self.status & !self.control & 0x3f != 0 {
+            self.status |= 0x8080;
+        }
     }
     /// MMX register `n` modulo 8.
     pub(super) fn mm(&self, n: u8) -> u64 {
@@ -61,8 +97,9 @@ impl X87 {
         self.status &= !0x3800;
         self.full = 0xff;
     }
-    /// EMMS: all registers are empty.
+    /// EMMS: all registers are empty, TOP is 0.
     pub(super) fn emms(&mut self) {
+        self.enter_mmx();
         self.full = 0;
     }
 }
