@@ -25,7 +25,7 @@ fn main_features() -> bool {
 /// Whether the host has all features of a form.
 fn host_has(code: Code) -> bool {
     use CpuidFeature as F;
-    code.cpuid_features().iter().all(|f| match f {
+    code == Code::Wait || code.cpuid_features().iter().all(|f| match f {
         F::FPU | F::FPU287 | F::FPU387 | F::CMOV | F::MMX | F::SSE | F::SSE2 | F::AVX => true,
         F::SSE3 => std::is_x86_feature_detected!("sse3"),
         F::SSSE3 => std::is_x86_feature_detected!("ssse3"),
@@ -276,8 +276,15 @@ fn check(code: Code) -> (u32, u32, Option<String>) {
         }
         let o = operands(form, &c);
         let before = c.clone();
-        let expected = Box::new(model(&c, &o, form));
+        let mut expected = Box::new(model(&c, &o, form));
         program.run(&mut c);
+        if matches!(code.mnemonic(), Mnemonic::Fnstenv | Mnemonic::Fstenv) {
+            // Where the last instruction was.
+            let size = code.op_code().memory_size().size();
+            for at in form.memory_at + size * 3 / 7..form.memory_at + size {
+                (c.memory.0[at], expected.memory.0[at]) = (0, 0);
+            }
+        }
         ran += 1;
         if let Some(d) = difference(&c, &expected) {
             failed += 1;
@@ -384,5 +391,5 @@ fn vex() {
 #[test]
 fn x87() {
     use CpuidFeature as F;
-    forms(|c| has(c, &[F::FPU, F::FPU287, F::FPU387]));
+    forms(|c| c == Code::Wait || has(c, &[F::FPU, F::FPU287, F::FPU387]));
 }

@@ -5,7 +5,7 @@
 mod aes;
 mod arithmetic;
 mod convert;
-mod env;
+pub(super) mod env;
 mod fma;
 mod form;
 pub mod image;
@@ -20,6 +20,7 @@ mod strings;
 use iced_x86::Code;
 
 use super::x87::X87;
+pub(super) use arithmetic::comparison_flags;
 use form::{Form, Run, Width};
 
 /// MXCSR after reset: all exceptions masked, round to nearest. SDM volume 1 §11.6.4.
