@@ -9,28 +9,23 @@ use super::{C0, C1, C2, C3, DE, IE, Outcome, X87};
 use crate::softfloat as soft;
 use crate::x86_64::simd::{Effect, Operands, comparison_flags};
 
-/// How the operands relate; `Err` if an exception is unmasked. Unordered operands are invalid, quiet NaNs only if not `quiet`.
+/// How the operands relate, and whether an exception is unmasked: it prevents pops only. Unordered operands are invalid, quiet NaNs only
+/// if not `quiet`.
 fn relation(
     x: &mut X87,
     operands: Option<(F80, F80, bool)>,
     quiet: bool,
-) -> Result<Option<Ordering>, ()> {
+) -> (Option<Ordering>, bool) {
     let Some((a, b, denormal)) = operands else {
-        return if x.underflow() { Err(()) } else { Ok(None) };
+        return (None, x.underflow());
     };
     let nan = a.is_nan() || b.is_nan();
     if a.is_unsupported() || b.is_unsupported() || nan {
         let invalid = !quiet || [a, b].iter().any(|v| v.is_unsupported() || v.is_signalling());
-        return if invalid && x.signal(IE) {
-            Err(())
-        } else {
-            Ok(None)
-        };
+        return (None, invalid && x.signal(IE));
     }
-    if denormal && x.signal(DE) {
-        return Err(());
-    }
-    Ok(Some(soft::compare(&a.num(), &b.num())))
+    let unmasked = denormal && x.signal(DE);
+    (Some(soft::compare(&a.num(), &b.num())), unmasked)
 }
 
 fn conditions(x: &mut X87, order: Option<Ordering>) {
@@ -63,8 +58,9 @@ pub(super) fn compare(x: &mut X87, o: &Operands) -> Outcome {
         _ => 0,
     };
     let operands = operands(x, o);
-    if let Ok(order) = relation(x, operands, quiet) {
-        conditions(x, order);
+    let (order, unmasked) = relation(x, operands, quiet);
+    conditions(x, order);
+    if !unmasked {
         for _ in 0..pops {
             x.pop();
         }
@@ -72,16 +68,14 @@ pub(super) fn compare(x: &mut X87, o: &Operands) -> Outcome {
     Ok(Effect::None)
 }
 
-/// FCOMI, FUCOMI and those that pop.
+/// FCOMI, FUCOMI and those that pop. C1 stays.
 pub(super) fn compare_flags(x: &mut X87, o: &Operands) -> Outcome {
-    x.begin()?;
+    x.check_pending()?;
     let m = o.op.mnemonic();
     let quiet = matches!(m, M::Fucomi | M::Fucomip);
     let operands = operands(x, o);
-    let Ok(order) = relation(x, operands, quiet) else {
-        return Ok(Effect::None);
-    };
-    if matches!(m, M::Fcomip | M::Fucomip) {
+    let (order, unmasked) = relation(x, operands, quiet);
+    if !unmasked && matches!(m, M::Fcomip | M::Fucomip) {
         x.pop();
     }
     Ok(Effect::Flags(comparison_flags(order)))
@@ -92,9 +86,8 @@ pub(super) fn test(x: &mut X87, _: &Operands) -> Outcome {
     x.begin()?;
     let a = x.st(0);
     let operands = (!x.is_empty(0)).then_some((a, F80::default(), a.is_denormal()));
-    if let Ok(order) = relation(x, operands, false) {
-        conditions(x, order);
-    }
+    let (order, _) = relation(x, operands, false);
+    conditions(x, order);
     Ok(Effect::None)
 }
 

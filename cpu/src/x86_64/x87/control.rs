@@ -11,7 +11,7 @@ pub const FSAVE_BYTES: usize = 108;
 
 /// FFREE and FFREEP.
 pub(super) fn free(x: &mut X87, o: &Operands) -> Outcome {
-    x.check_pending()?;
+    x.begin()?;
     x.free(o.dst);
     if o.op.mnemonic() == M::Ffreep {
         x.pop();

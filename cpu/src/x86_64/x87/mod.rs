@@ -172,9 +172,31 @@ impl X87 {
 
     /// Rounds a result of arithmetic to a register, with the exceptions of rounding. Unmasked overflow and underflow wrap the exponent.
     fn round(&mut self, n: &Num, precision: soft::Format) -> F80 {
+        if let Some(r) = self.beyond_wrapping(n) {
+            return r;
+        }
         let (out, flags) = self.round_quietly(n, precision);
         self.signal(flags);
         F80::from_format(out.bits, precision)
+    }
+
+    /// The result if even a wrapped exponent does not fit: zero or infinity, inexact. SDM volume 2, "FSCALE".
+    fn beyond_wrapping(&mut self, n: &Num) -> Option<F80> {
+        const WRAP: i32 = 24576;
+        const LIMIT: i32 = 16383;
+        let unmasked = u32::from(self.unmasked());
+        if n.class != soft::Class::Normal {
+            None
+        } else if n.exp - WRAP > LIMIT && unmasked & OE != 0 {
+            self.status |= C1;
+            self.signal((OE | PE) as u16);
+            Some(F80::infinity(n.sign))
+        } else if n.exp + WRAP <= -LIMIT && unmasked & UE != 0 {
+            self.signal((UE | PE) as u16);
+            Some(F80::zero(n.sign))
+        } else {
+            None
+        }
     }
 
     /// Like [`X87::round`], giving the exceptions; C1 is set if the magnitude grew.

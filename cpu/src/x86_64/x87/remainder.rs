@@ -7,6 +7,7 @@ use crate::x86_64::simd::Effect;
 /// ST(0) = ST(0) - Q * ST(1), Q truncated, or to nearest even if `nearest`.
 pub(super) fn remainder(x: &mut X87, nearest: bool) -> Outcome {
     x.begin()?;
+    x.status &= !C2;
     let result = if x.is_empty(0) || x.is_empty(1) {
         (!x.underflow()).then_some(INDEFINITE)
     } else {

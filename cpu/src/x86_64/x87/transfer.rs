@@ -96,6 +96,11 @@ pub(super) fn store(x: &mut X87, o: &Operands) -> Outcome {
     let m = o.op.mnemonic();
     let size = o.op.op_code().memory_size();
     let empty = x.is_empty(0);
+    if m == M::Fstpnce && empty {
+        // The form without exceptions.
+        x.pop();
+        return Ok(Effect::None);
+    }
     if empty && x.underflow() {
         return Ok(Effect::None);
     }
@@ -134,7 +139,8 @@ fn narrow(x: &mut X87, a: F80, f: Format) -> Option<u64> {
     let (out, flags) = x.round_quietly(&r, f);
     let stops = flags & (OE | UE) as u16 & x.unmasked();
     if stops != 0 {
-        x.signal(flags);
+        x.status &= !C1;
+        x.signal(stops);
         return None;
     }
     x.signal(flags);
@@ -253,9 +259,9 @@ pub(super) fn exchange(x: &mut X87, o: &Operands) -> Outcome {
     Ok(Effect::None)
 }
 
-/// FCMOVcc, by the low byte of RFLAGS.
+/// FCMOVcc, by the low byte of RFLAGS. C1 stays.
 pub(super) fn conditional(x: &mut X87, o: &Operands) -> Outcome {
-    x.begin()?;
+    x.check_pending()?;
     let Src::Reg(i) = o.src else {
         return Ok(Effect::None);
     };
