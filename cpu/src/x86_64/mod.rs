@@ -11,6 +11,8 @@ pub mod exception;
 pub mod packet;
 pub mod regs;
 pub mod segment;
+pub mod simd;
+pub mod x87;
 
 mod contexts;
 mod delivery;
@@ -125,6 +127,8 @@ pub struct Cpu {
     pub(crate) efer: u64,
     pub(crate) xcr0: u64,
     pub(crate) dr: [u64; 8],
+    /// XMM, MXCSR, x87 and MMX.
+    pub(crate) vectors: simd::Vectors,
     /// EFLAGS without the arithmetic ones.
     pub(crate) system_flags: u64,
     /// Recorded by a helper or a translation that answered [`Fault`].

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::cpuid::{self, Model};
 use super::regs::*;
 use super::segment::{DescriptorTable, Segment, SegmentRegister};
-use super::{Activity, Contexts, Counters, Cpu, InitialState, Rights, msr};
+use super::{Activity, Contexts, Counters, Cpu, InitialState, Rights, msr, simd};
 use crate::engine::core::Core;
 use crate::engine::exec::NEXT_PC;
 
@@ -33,6 +33,7 @@ impl Cpu {
             efer: 0,
             xcr0: 1,
             dr: [0; 8],
+            vectors: simd::Vectors::default(),
             system_flags: FLAG_ONE,
             pending: None,
             index,

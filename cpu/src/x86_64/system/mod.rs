@@ -12,6 +12,7 @@ mod operands;
 mod segments;
 mod tables;
 pub(super) mod task;
+mod xsave;
 
 use iced_x86::Mnemonic;
 
@@ -24,6 +25,7 @@ use super::segment::SegmentRegister;
 use crate::bus::Bus;
 use crate::engine::Shared;
 use crate::engine::exec::Fault;
+use xsave::Saves;
 
 impl Cpu {
     /// Carries out an instruction of [`super::packet::Unit::System`].
@@ -91,6 +93,12 @@ impl Cpu {
             Mnemonic::Wrmsr => self.wrmsr(env),
             Mnemonic::Xgetbv => self.xgetbv(),
             Mnemonic::Xsetbv => self.xsetbv(),
+            Mnemonic::Fxsave | Mnemonic::Fxsave64 => self.fxsave(env),
+            Mnemonic::Fxrstor | Mnemonic::Fxrstor64 => self.fxrstor(env),
+            Mnemonic::Xsave | Mnemonic::Xsave64 => self.xsave(env, Saves::All),
+            Mnemonic::Xsaveopt | Mnemonic::Xsaveopt64 => self.xsave(env, Saves::Changed),
+            Mnemonic::Xsavec | Mnemonic::Xsavec64 => self.xsave(env, Saves::Compacted),
+            Mnemonic::Xrstor | Mnemonic::Xrstor64 => self.xrstor(env),
             Mnemonic::Rdpid => self.rdpid(p),
             Mnemonic::Rdpmc => Err(self.raise(Exception::general_protection())),
             Mnemonic::Invlpg => self.invlpg(),
