@@ -120,6 +120,28 @@ impl Ram {
         cell.compare_exchange(old.to_be(), new.to_be(), order, order)
             .is_ok()
     }
+
+    /// As [`Ram::compare_exchange_be64`], little-endian.
+    pub fn compare_exchange_le64(&self, gpa: u64, old: u64, new: u64) -> bool {
+        self.compare_exchange_be64(gpa, old.swap_bytes(), new.swap_bytes())
+    }
+
+    /// Replaces the aligned little-endian word at `gpa` if it still is `old`; true if it did.
+    pub fn compare_exchange_le32(&self, gpa: u64, old: u32, new: u32) -> bool {
+        let Some(page) = self.page(gpa) else {
+            return false;
+        };
+        if !gpa.is_multiple_of(4) {
+            return false;
+        }
+        // SAFETY: as in `compare_exchange_be64`.
+        let cell = unsafe {
+            std::sync::atomic::AtomicU32::from_ptr((page.0 + (gpa % PAGE) as usize) as *mut u32)
+        };
+        let order = std::sync::atomic::Ordering::SeqCst;
+        cell.compare_exchange(old.to_le(), new.to_le(), order, order)
+            .is_ok()
+    }
 }
 
 /// Reads `N` (1, 2, 4, 8) bytes at a host address, as a little-endian number.

@@ -2,13 +2,39 @@
 //!
 //! [`decode`] turns instructions into the engine's micro-operations; what has none goes as a [`packet::Packet`] to the helpers of
 //! [`integer`], [`system`] or [`simd`]. `Core::pc` is a linear address: the base of CS plus RIP.
+//!
+//! Absent on purpose: virtual-8086 mode (an IRET to it is #GP), system-management mode, VMX, breakpoints by debug registers (which hold what
+//! is written), performance counters, alignment checks.
 
+pub mod cpuid;
 pub mod exception;
 pub mod packet;
 pub mod regs;
 pub mod segment;
+pub mod simd;
+pub mod x87;
 
-use crate::engine::exec::{Core, Fault};
+mod contexts;
+mod delivery;
+mod flags_tmp;
+mod memory;
+mod msr;
+mod paging;
+mod run;
+mod state;
+mod system;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::bus::Bus;
+use crate::engine::Shared;
+use crate::engine::exec::{Access, Core, Fault, FrontEnd, Translation};
+use crate::engine::uop::Uop;
+use contexts::{Contexts, Rights};
+use cpuid::Model;
 use exception::Exception;
 use regs::*;
 use segment::{DescriptorTable, Segment};
@@ -18,7 +44,7 @@ use segment::{DescriptorTable, Segment};
 pub enum Exit {
     /// The instructions are used up, or (with fewer executed) a device was accessed and may want attention.
     Budget,
-    /// HLT: nothing more until an interrupt that IF lets through, an NMI or an INIT.
+    /// HLT: nothing more until an interrupt that IF lets through, an NMI or an INIT. Or the CPU waits for a start-up interrupt.
     Halt,
     /// Triple fault: the machine is to be reset.
     Shutdown,
@@ -31,7 +57,7 @@ pub enum Exit {
 pub struct Run {
     /// Why it returned.
     pub exit: Exit,
-    /// Instructions executed: the virtual nanoseconds that passed.
+    /// Instructions executed: the virtual nanoseconds that passed. An instruction that is interrupted counts.
     pub executed: u64,
 }
 
@@ -62,6 +88,28 @@ pub struct InitialState {
     pub idtr: DescriptorTable,
 }
 
+/// Exceptions and interrupts taken, by vector.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Exceptions, and software interrupts.
+    pub exceptions: BTreeMap<u8, u64>,
+    /// External interrupts and NMIs.
+    pub interrupts: BTreeMap<u8, u64>,
+}
+
+/// What the CPU does when it is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Activity {
+    /// Executes instructions.
+    Active,
+    /// HLT.
+    Halted,
+    /// After a triple fault.
+    Shutdown,
+    /// After an INIT: waits for a start-up interrupt.
+    WaitForSipi,
+}
+
 /// One virtual processor.
 #[derive(Debug)]
 pub struct Cpu {
@@ -77,13 +125,98 @@ pub struct Cpu {
     pub(crate) cr3: u64,
     pub(crate) cr4: u64,
     pub(crate) efer: u64,
+    pub(crate) xcr0: u64,
     pub(crate) dr: [u64; 8],
+    /// XMM, MXCSR, x87 and MMX.
+    pub(crate) vectors: simd::Vectors,
     /// EFLAGS without the arithmetic ones.
     pub(crate) system_flags: u64,
     /// Recorded by a helper or a translation that answered [`Fault`].
     pub(crate) pending: Option<Exception>,
     /// Number of the processor, and its initial APIC id.
     pub(crate) index: u32,
+    /// What CPUID says.
+    pub(crate) model: Model,
+    /// PAE paging without long mode: the four entries that CR3 led to when it was loaded.
+    pdpte: [u64; 4],
+    contexts: Contexts,
+    /// Whose rights data accesses have now.
+    rights: Rights,
+    msrs: msr::Msrs,
+    activity: Activity,
+    /// The last instruction was STI or a load of SS: no interrupt before the next one has run.
+    shadow: bool,
+    /// An NMI waits.
+    nmi: bool,
+    /// No NMI until the next IRET.
+    nmi_blocked: bool,
+    exit: Option<Exit>,
+    now_ns: u64,
+    /// Unknown model-specific registers that were logged.
+    unknown_msrs: BTreeSet<u32>,
+    counters: Counters,
+    sampler: Option<Box<run::Sampler>>,
+}
+
+impl FrontEnd for Cpu {
+    const INSTRUCTION_ALIGN: u64 = 1;
+
+    #[inline(always)]
+    fn core(&mut self) -> &mut Core {
+        &mut self.core
+    }
+
+    #[inline(always)]
+    fn code_mode(&self) -> u8 {
+        0
+    }
+
+    #[inline(always)]
+    fn high_half(&self) -> bool {
+        self.is_long() && self.cpl() != 3
+    }
+
+    fn translate(
+        &mut self,
+        shared: &Shared,
+        ea: u64,
+        access: Access,
+    ) -> Result<Translation, Fault> {
+        self.translate_address(shared, ea, access)
+    }
+
+    fn decode(&mut self, _code: &[u8], _max: u32, _out: &mut crate::engine::code::Decoded) {}
+
+    fn call(&mut self, _shared: &mut Shared, _bus: &mut dyn Bus, _uop: Uop) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    fn exception(&self) -> Option<[u64; 4]> {
+        let e = self.pending.as_ref()?;
+        let how = u64::from(e.trap) | u64::from(e.software) << 1;
+        Some([
+            u64::from(e.vector) | how << 8,
+            e.error.map_or(u64::MAX, u64::from),
+            e.address.unwrap_or(u64::MAX),
+            u64::from(e.address.is_some()),
+        ])
+    }
+
+    fn forget_exception(&mut self) {
+        self.pending = None;
+    }
+
+    fn bus_error(&mut self, ea: u64, gpa: u64, access: Access) -> Result<(), Fault> {
+        log::debug!(
+            "x86-64: nothing answers at {gpa:#x} ({access:?} of {ea:#x} at {:#x})",
+            self.core.pc
+        );
+        if access == Access::Fetch {
+            // All-ones is no instruction.
+            return Err(self.raise(Exception::invalid_opcode()));
+        }
+        Ok(())
+    }
 }
 
 impl Cpu {
@@ -92,8 +225,6 @@ impl Cpu {
     pub(crate) fn cpl(&self) -> u8 {
         if self.cr0 & CR0_PE == 0 {
             0
-        } else if self.system_flags & FLAG_VM != 0 {
-            3
         } else {
             self.segments[2].dpl()
         }
