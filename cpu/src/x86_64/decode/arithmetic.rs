@@ -172,7 +172,7 @@ impl Emitter<'_> {
     fn update(&mut self, kind: Kind, y: (Reg, u64)) {
         let log = log(self.size(0));
         let negate = kind == Kind::Sub;
-        let mut one = |e: &mut Self, r: Reg| {
+        let one = |e: &mut Self, r: Reg| {
             if negate {
                 e.alu(kind, log, r, R_ZERO, (r, 0));
             } else {

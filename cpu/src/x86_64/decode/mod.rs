@@ -11,9 +11,6 @@ mod operand;
 mod packets;
 mod stack;
 
-#[cfg(test)]
-mod tests;
-
 use iced_x86::{Code, Decoder, DecoderError, DecoderOptions, Instruction, Mnemonic};
 
 use super::Cpu;
@@ -21,9 +18,9 @@ use super::packet::{Packet, Unit};
 use super::regs::*;
 use super::segment::Segment;
 use crate::engine::code::{Decoded, Place};
-use crate::engine::uop::{Op, R_T0, R_T1, R_ZERO, Reg, Uop, uop};
+use crate::engine::uop::{Op, R_T1, R_ZERO, Reg, Uop, uop};
 
-/// Values within an instruction, besides the address in [`R_T0`] and the operand in [`R_T1`].
+/// Values within an instruction, besides the address in `R_T0` and the operand in [`R_T1`].
 const R_T2: Reg = R_T1 + 1;
 const R_T3: Reg = R_T1 + 2;
 /// Longest instruction, in bytes.
@@ -206,7 +203,7 @@ impl Emitter<'_> {
         match self.i.mnemonic() {
             Mnemonic::Ud0 | Mnemonic::Ud1 | Mnemonic::Ud2 => self.invalid(0),
             m if packets::is_nothing(m) => false,
-            m if packets::is_integer(m) => self.integer(),
+            m if packets::is_integer(self.i.code(), m) => self.integer(),
             m => match packets::system(self.i.code(), m) {
                 Some(ends) => self.packet(Unit::System, ends),
                 None => self.packet(Unit::Vector, false),
@@ -217,7 +214,7 @@ impl Emitter<'_> {
     /// An instruction of the integer unit: those that repeat may come back to themselves.
     fn integer(&mut self) -> bool {
         let repeats = self.i.has_rep_prefix() || self.i.has_repne_prefix();
-        let ends = repeats && packets::is_string(self.i.mnemonic());
+        let ends = repeats && packets::is_string(self.i.code(), self.i.mnemonic());
         self.packet(Unit::Integer, ends)
     }
 }

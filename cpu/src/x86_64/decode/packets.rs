@@ -32,8 +32,8 @@ pub(super) fn is_nothing(m: Mnemonic) -> bool {
     )
 }
 
-/// String instructions of the integer unit.
-pub(super) fn is_string(m: Mnemonic) -> bool {
+/// String instructions of the integer unit. MOVSD and CMPSD are such, or SSE, by their code.
+pub(super) fn is_string(code: Code, m: Mnemonic) -> bool {
     use Mnemonic as M;
     matches!(
         m,
@@ -55,13 +55,13 @@ pub(super) fn is_string(m: Mnemonic) -> bool {
             | M::Cmpsb
             | M::Cmpsw
             | M::Cmpsq
-    )
+    ) || matches!(code, Code::Movsd_m32_m32 | Code::Cmpsd_m32_m32)
 }
 
-/// Instructions of [`Unit::Integer`]. MOVSD and CMPSD are string instructions or SSE by their code.
-pub(super) fn is_integer(m: Mnemonic) -> bool {
+/// Instructions of [`Unit::Integer`].
+pub(super) fn is_integer(code: Code, m: Mnemonic) -> bool {
     use Mnemonic as M;
-    is_string(m)
+    is_string(code, m)
         || matches!(
             m,
             M::Mul
