@@ -525,7 +525,8 @@ pub fn carry_out(regs: &mut Regs, u: &Uop) {
             let result = match log {
                 3 => x.swap_bytes(),
                 2 => u64::from((x as u32).swap_bytes()),
-                _ => u64::from((x as u16).swap_bytes()),
+                // Undefined: processors clear the register.
+                _ => 0,
             };
             alu.put(result);
         }
