@@ -6,9 +6,8 @@ use viommu_cpu::x86_64::segment::Segment;
 use viommu_cpu::x86_64::{Cpu, Exit, InitialState};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
-use crate::host::{SCRATCH, State};
+use crate::host::{INSTRUCTION, SCRATCH, State};
 
-const CODE: u64 = 0x20_0000;
 const TABLES: u64 = 0x1000;
 
 struct Nothing;
@@ -69,7 +68,7 @@ impl Guest {
             shared,
             cpu,
             start,
-            at: CODE,
+            at: INSTRUCTION,
         }
     }
 
@@ -78,13 +77,13 @@ impl Guest {
         let mut bytes = code.to_vec();
         // Behind it: jmp $.
         bytes.extend([0xeb, 0xfe]);
-        // Page after page, so that what one case leaves is no other's.
-        self.at = CODE + (self.at - CODE + 0x1000) % 0x10_0000;
         self.ram.write_slice(&bytes, GuestAddress(self.at)).unwrap();
         self.ram
             .write_slice(scratch, GuestAddress(SCRATCH))
             .unwrap();
-        self.shared.invalidate_page(self.at);
+        for page in (self.at & !0xfff..self.at + bytes.len() as u64).step_by(0x1000) {
+            self.shared.invalidate_page(page);
+        }
         for (n, value) in state.gpr.into_iter().enumerate() {
             self.cpu.set_gpr(n, value);
         }

@@ -8,6 +8,8 @@ pub const SCRATCH: u64 = 0x100_0000;
 pub const SCRATCH_LEN: usize = 4096;
 /// Where the code lies.
 const CODE: u64 = SCRATCH + 0x2000;
+/// Where the instructions lie, on the host and in the guest.
+pub const INSTRUCTION: u64 = CODE + 0x100;
 const CODE_LEN: usize = 0x2000;
 /// Where the state lies, for the code.
 const STATE: u64 = SCRATCH + 0x1000;
@@ -117,11 +119,6 @@ impl Host {
             assert_eq!(libc::sigaltstack(&stack, std::ptr::null_mut()), 0);
         }
         Host { _one: one }
-    }
-
-    /// Where the instruction will lie.
-    pub fn instruction_address(&self) -> u64 {
-        CODE + 0x100
     }
 
     /// Runs code on a state and a scratch area: the signal that it raised, or 0.

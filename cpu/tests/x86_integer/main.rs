@@ -8,10 +8,11 @@
 mod cases;
 mod guest;
 mod host;
+mod sequences;
 
 use cases::{ALL, Case, Random, case, tame_bit_index, undefined};
 use guest::Guest;
-use host::Host;
+use host::{Host, State};
 use iced_x86::{Code, CpuidFeature, EncodingKind, Mnemonic};
 use viommu_cpu::engine::Engine;
 
@@ -182,6 +183,30 @@ fn is_meaningless(c: &Case) -> bool {
     matches!(c.instruction.mnemonic(), M::Shld | M::Shrd)
         && c.instruction.op1_register().size() == 2
         && count > 16
+}
+
+/// Code on the host and on all guests: everything must be the same, but flags outside `mask`.
+fn compare_code(
+    host: &Host,
+    guests: &mut [Guest],
+    code: &[u8],
+    state: &State,
+    scratch: &[u8],
+    mask: u64,
+    what: &str,
+) {
+    let (mut h, mut memory) = (*state, scratch.to_vec());
+    assert_eq!(host.run(code, &mut h, &mut memory), 0, "{what}: a signal");
+    for (tier, guest) in guests.iter_mut().enumerate() {
+        let (mut g, mut scratch) = (*state, scratch.to_vec());
+        let fine = guest.run(code, &mut g, &mut scratch, 5000);
+        let what = format!("{what}, tier {tier}: {code:02x?}\nbefore {state:x?}");
+        assert!(fine, "{what}: an exception");
+        assert!(g.gpr == h.gpr, "{what}\nhost   {h:x?}\nguest  {g:x?}");
+        let flags = (g.flags & mask, h.flags & mask);
+        assert!(flags.0 == flags.1, "{what}\nflags {flags:x?} of {mask:x}");
+        assert!(scratch == memory, "{what}: memory");
+    }
 }
 
 fn compare(host: &Host, guests: &mut [Guest], c: &Case) {
