@@ -1,6 +1,13 @@
 //! The system part as programs see it. Every handler of the IDT is one HLT, so that a program that faults ends at the handler of its vector,
 //! and the frame lies on the stack.
 
+/// Assembles instructions one after another: `asm!(a: nop(), mov(rax, rbx))`.
+macro_rules! asm {
+    ($a:ident: $($m:ident($($arg:expr),*)),* $(,)?) => {
+        $( $a.$m($($arg),*).unwrap(); )*
+    };
+}
+
 mod delivery;
 mod modes;
 mod paging;
@@ -282,6 +289,18 @@ impl Rig {
         self.halt();
     }
 
+    /// Runs a program at CPL 3, entered by IRETQ with interrupts enabled by `flags`.
+    fn run_user(&mut self, flags: u64, write: impl FnOnce(&mut CodeAssembler)) {
+        self.program(USER, 64, write);
+        self.run(|a| enter_user(a, USER64, flags));
+    }
+
+    /// Runs a program at CPL 3 that ends with an exception which has an error code.
+    fn user_fault(&mut self, write: impl FnOnce(&mut CodeAssembler)) -> (u8, u64) {
+        self.run_user(0, write);
+        (self.vector(), self.frame(true).error.unwrap_or(0))
+    }
+
     /// The vector at whose handler the CPU has halted.
     fn vector(&self) -> u8 {
         let at = self.cpu.rip().wrapping_sub(HANDLERS);
@@ -322,4 +341,16 @@ struct Frame {
     flags: u64,
     rsp: u64,
     ss: u64,
+}
+
+/// IRETQ to the user's code in a code segment.
+fn enter_user(a: &mut CodeAssembler, cs: u16, flags: u64) {
+    asm!(a:
+        push(i32::from(USER_SS)),
+        push(USER_STACK as i32),
+        push(flags as i32),
+        push(i32::from(cs)),
+        push(USER as i32),
+        iretq(),
+    );
 }
