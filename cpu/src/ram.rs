@@ -187,3 +187,32 @@ pub(crate) unsafe fn zero(address: usize, len: usize) {
     // SAFETY: by contract of this function.
     unsafe { std::ptr::write_bytes(address as *mut u8, 0, len) }
 }
+
+/// Copies `len` bytes from one host address to a lower one, or to one where nothing overlaps.
+///
+/// # Safety
+/// As [`load_le`], for both.
+#[inline(always)]
+pub(crate) unsafe fn copy_down(to: usize, from: usize, len: usize) {
+    // SAFETY: by contract of this function.
+    unsafe { std::ptr::copy(from as *const u8, to as *mut u8, len) }
+}
+
+/// Fills `len` bytes at a host address with a value of `unit` (1, 2, 4, 8) bytes; `len` is a multiple of it.
+///
+/// # Safety
+/// As [`load_le`].
+#[inline(always)]
+pub(crate) unsafe fn fill(address: usize, len: usize, value: u64, unit: usize) {
+    let b = (value & 0xff) * 0x0101_0101_0101_0101;
+    // SAFETY: by contract of this function.
+    unsafe {
+        match unit {
+            1 => std::ptr::write_bytes(address as *mut u8, value as u8, len),
+            8 if value == b => std::ptr::write_bytes(address as *mut u8, value as u8, len),
+            2 => (0..len).step_by(2).for_each(|i| store_le::<2>(address + i, value)),
+            4 => (0..len).step_by(4).for_each(|i| store_le::<4>(address + i, value)),
+            _ => (0..len).step_by(8).for_each(|i| store_le::<8>(address + i, value)),
+        }
+    }
+}

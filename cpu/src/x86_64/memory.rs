@@ -203,6 +203,18 @@ impl Stack {
         Ok(value)
     }
 
+    /// Faults as a push would, and changes nothing.
+    pub fn check_push(self, cpu: &mut Cpu, env: &mut Env<'_>, size: u8) -> Result<(), Fault> {
+        let sp = self.sp.wrapping_sub(u64::from(size)) & self.mask;
+        let at = self.linear(cpu, sp, size)?;
+        cpu.with_rights(self.rights, |cpu| cpu.check_write(env, at, u64::from(size)))
+    }
+
+    /// Sets the bits of the stack pointer that move.
+    pub fn set(&mut self, sp: u64) {
+        self.sp = self.sp & !self.mask | sp & self.mask;
+    }
+
     /// Drops bytes.
     pub fn skip(&mut self, bytes: u64) {
         self.sp = self.sp & !self.mask | self.sp.wrapping_add(bytes) & self.mask;

@@ -15,8 +15,10 @@ pub mod simd;
 pub mod x87;
 
 mod contexts;
+mod decode;
 mod delivery;
-mod flags_tmp;
+mod flags;
+mod integer;
 mod memory;
 mod msr;
 mod paging;
@@ -31,11 +33,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::bus::Bus;
 use crate::engine::Shared;
+use crate::engine::code::Decoded;
 use crate::engine::exec::{Access, Core, Fault, FrontEnd, Translation};
 use crate::engine::uop::Uop;
 use contexts::{Contexts, Rights};
 use cpuid::Model;
 use exception::Exception;
+use packet::{Packet, Unit};
 use regs::*;
 use segment::{DescriptorTable, Segment};
 
@@ -168,7 +172,7 @@ impl FrontEnd for Cpu {
 
     #[inline(always)]
     fn code_mode(&self) -> u8 {
-        0
+        decode::Mode::of(self).0
     }
 
     #[inline(always)]
@@ -185,10 +189,21 @@ impl FrontEnd for Cpu {
         self.translate_address(shared, ea, access)
     }
 
-    fn decode(&mut self, _code: &[u8], _max: u32, _out: &mut crate::engine::code::Decoded) {}
+    fn decode(&mut self, code: &[u8], max: u32, out: &mut Decoded) {
+        decode::block(code, max, decode::Mode::of(self), out);
+    }
 
-    fn call(&mut self, _shared: &mut Shared, _bus: &mut dyn Bus, _uop: Uop) -> Result<(), Fault> {
-        Ok(())
+    fn call(&mut self, shared: &mut Shared, bus: &mut dyn Bus, uop: Uop) -> Result<(), Fault> {
+        let packet = Packet::decode(uop);
+        match packet.unit {
+            Unit::Integer => self.integer_call(shared, bus, packet),
+            Unit::System => self.system_call(shared, bus, packet),
+            Unit::Vector => Err(self.raise(Exception::invalid_opcode())),
+            Unit::Invalid if packet.imm == decode::TOO_LONG => {
+                Err(self.raise(Exception::general_protection()))
+            }
+            Unit::Invalid => Err(self.raise(Exception::invalid_opcode())),
+        }
     }
 
     fn exception(&self) -> Option<[u64; 4]> {

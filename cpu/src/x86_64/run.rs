@@ -175,7 +175,7 @@ impl Cpu {
             if step {
                 budget = 1;
             }
-            let (stop, executed) = exec::exec(self, shared, bus, super::flags_tmp::PURE, budget);
+            let (stop, executed) = exec::exec(self, shared, bus, &[], budget);
             done += executed;
             self.sample(executed);
             self.now_ns = now_ns.wrapping_add(done);
