@@ -25,22 +25,23 @@ fn main_features() -> bool {
 /// Whether the host has all features of a form.
 fn host_has(code: Code) -> bool {
     use CpuidFeature as F;
-    code == Code::Wait || code.cpuid_features().iter().all(|f| match f {
-        F::FPU | F::FPU287 | F::FPU387 | F::CMOV | F::MMX | F::SSE | F::SSE2 | F::AVX => true,
-        F::SSE3 => std::is_x86_feature_detected!("sse3"),
-        F::SSSE3 => std::is_x86_feature_detected!("ssse3"),
-        F::SSE4_1 => std::is_x86_feature_detected!("sse4.1"),
-        F::SSE4_2 => std::is_x86_feature_detected!("sse4.2"),
-        F::AES => std::is_x86_feature_detected!("aes"),
-        F::PCLMULQDQ => std::is_x86_feature_detected!("pclmulqdq"),
-        F::SHA => std::is_x86_feature_detected!("sha"),
-        F::AVX2 => std::is_x86_feature_detected!("avx2"),
-        F::FMA => std::is_x86_feature_detected!("fma"),
-        F::F16C => std::is_x86_feature_detected!("f16c"),
-        F::VAES => std::is_x86_feature_detected!("vaes"),
-        F::VPCLMULQDQ => std::is_x86_feature_detected!("vpclmulqdq"),
-        _ => false,
-    })
+    code == Code::Wait
+        || code.cpuid_features().iter().all(|f| match f {
+            F::FPU | F::FPU287 | F::FPU387 | F::CMOV | F::MMX | F::SSE | F::SSE2 | F::AVX => true,
+            F::SSE3 => std::is_x86_feature_detected!("sse3"),
+            F::SSSE3 => std::is_x86_feature_detected!("ssse3"),
+            F::SSE4_1 => std::is_x86_feature_detected!("sse4.1"),
+            F::SSE4_2 => std::is_x86_feature_detected!("sse4.2"),
+            F::AES => std::is_x86_feature_detected!("aes"),
+            F::PCLMULQDQ => std::is_x86_feature_detected!("pclmulqdq"),
+            F::SHA => std::is_x86_feature_detected!("sha"),
+            F::AVX2 => std::is_x86_feature_detected!("avx2"),
+            F::FMA => std::is_x86_feature_detected!("fma"),
+            F::F16C => std::is_x86_feature_detected!("f16c"),
+            F::VAES => std::is_x86_feature_detected!("vaes"),
+            F::VPCLMULQDQ => std::is_x86_feature_detected!("vpclmulqdq"),
+            _ => false,
+        })
 }
 
 /// The state in a context.

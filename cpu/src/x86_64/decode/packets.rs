@@ -400,7 +400,11 @@ impl Emitter<'_> {
         p.stack = self.i.memory_segment() == Register::SS;
         let x = self.address(Use::Load);
         match x {
-            Address { a: R_T0, b: R_ZERO, imm: 0 } => {}
+            Address {
+                a: R_T0,
+                b: R_ZERO,
+                imm: 0,
+            } => {}
             Address { a, b, imm } => self.push(uop(Op::Lea, R_T0, a, b, 0, imm)),
         }
         let index = self.i.memory_index();

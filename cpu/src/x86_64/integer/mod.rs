@@ -130,13 +130,7 @@ impl Cpu {
     }
 
     /// A linear address in a segment, of which `size` bytes are checked.
-    fn linear(
-        &mut self,
-        segment: u8,
-        offset: u64,
-        size: u64,
-        store: bool,
-    ) -> Result<u64, Fault> {
+    fn linear(&mut self, segment: u8, offset: u64, size: u64, store: bool) -> Result<u64, Fault> {
         let base = self.core.regs[usize::from(R_SEGMENT_BASE) + usize::from(segment % 6)];
         if self.is_long() {
             return Ok(base.wrapping_add(offset));
@@ -177,7 +171,13 @@ impl Cpu {
             4
         };
         let at = self.core.regs[usize::from(R_ADDRESS)];
-        let signed = |v: u64| if size == 2 { v as i16 as i64 } else { v as i32 as i64 };
+        let signed = |v: u64| {
+            if size == 2 {
+                v as i16 as i64
+            } else {
+                v as i32 as i64
+            }
+        };
         let low = signed(self.read(env, at, size)?);
         let high = signed(self.read(env, at.wrapping_add(u64::from(size)), size)?);
         let index = signed(self.general(p.reg, size));

@@ -43,7 +43,10 @@ fn a_handler_starts_with_an_aligned_stack_and_without_trap_and_nested_task() {
     assert_eq!(rig.cpu.gpr(4), STACK - 16 - 40);
     // A trap gate leaves IF.
     assert_eq!(rig.cpu.rflags(), FLAG_ONE | FLAG_IF | FLAG_AC);
-    assert_eq!(rig.frame(false).flags, FLAG_ONE | FLAG_IF | FLAG_AC | FLAG_NT);
+    assert_eq!(
+        rig.frame(false).flags,
+        FLAG_ONE | FLAG_IF | FLAG_AC | FLAG_NT
+    );
 }
 
 #[test]
@@ -72,7 +75,11 @@ fn error_codes_of_gates() {
                 asm!(a: int(i32::from(n)));
             }
         });
-        assert_eq!(found, (vector, error), "gate {n:#x} {selector:#x} {kind:#x}");
+        assert_eq!(
+            found,
+            (vector, error),
+            "gate {n:#x} {selector:#x} {kind:#x}"
+        );
         assert_eq!(rig.frame(true).rip, CODE);
     }
     let mut rig = Rig::long();

@@ -10,7 +10,6 @@ mod remainder;
 mod transcendental;
 mod transfer;
 
-
 pub(super) use dispatch::{loads, run};
 pub use number::F80;
 

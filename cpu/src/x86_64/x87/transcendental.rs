@@ -67,7 +67,10 @@ fn div(a: &Num, b: &Num) -> Num {
 }
 
 fn minus(a: &Num) -> Num {
-    Num { sign: !a.sign, ..*a }
+    Num {
+        sign: !a.sign,
+        ..*a
+    }
 }
 
 fn int(x: u128) -> Num {
@@ -136,7 +139,10 @@ fn log2(x: &Num) -> Num {
     }
     let one = int(1);
     let t = div(&add(&m, &minus(&one)), &add(&m, &one));
-    let ln = shifted(inverse_tangent(&t, false), i32::from(t.class != Class::Zero));
+    let ln = shifted(
+        inverse_tangent(&t, false),
+        i32::from(t.class != Class::Zero),
+    );
     let whole = Num::integer(e < 0, e.unsigned_abs().into());
     if ln.class == Class::Zero {
         return whole;
@@ -190,7 +196,11 @@ fn reduce(x: &Num) -> (Num, u8) {
     product[5] = carry as u64;
     // The point: x is significand * 2^(exp - 63).
     let point = (320 + 63 - x.exp).clamp(0, 384) as u32;
-    let bit = |n: u32| product.get((n / 64) as usize).map_or(0, |l| l >> (n % 64) & 1);
+    let bit = |n: u32| {
+        product
+            .get((n / 64) as usize)
+            .map_or(0, |l| l >> (n % 64) & 1)
+    };
     let mut quadrant = (bit(point) | bit(point + 1) << 1) as u8;
     let negative = point > 0 && bit(point - 1) == 1;
     if negative {
@@ -201,7 +211,11 @@ fn reduce(x: &Num) -> (Num, u8) {
             (*l, carry) = (!*l).overflowing_add(u64::from(carry));
         }
     }
-    let bit = |n: u32| product.get((n / 64) as usize).map_or(0, |l| l >> (n % 64) & 1);
+    let bit = |n: u32| {
+        product
+            .get((n / 64) as usize)
+            .map_or(0, |l| l >> (n % 64) & 1)
+    };
     let Some(top) = (0..point).rev().find(|n| bit(*n) == 1) else {
         return (Num::zero(x.sign), quadrant & 3);
     };
@@ -313,7 +327,11 @@ pub(super) fn sine_and_cosine(x: &mut X87, _: &Operands) -> Outcome {
 pub(super) fn tangent(x: &mut X87, _: &Operands) -> Outcome {
     trigonometric(x, true, |n| {
         let (s, c) = circular(n);
-        let t = if n.class == Class::Zero { *n } else { irrational(div(&s, &c)) };
+        let t = if n.class == Class::Zero {
+            *n
+        } else {
+            irrational(div(&s, &c))
+        };
         (t, Some(int(1)))
     })
 }
@@ -322,7 +340,14 @@ pub(super) fn tangent(x: &mut X87, _: &Operands) -> Outcome {
 pub(super) fn exponential(x: &mut X87, _: &Operands) -> Outcome {
     super::arithmetic::unary(x, |x, a| {
         if a.is_infinity() {
-            return Some(if a.is_negative() { F80 { head: 0xbfff, ..ONE } } else { a });
+            return Some(if a.is_negative() {
+                F80 {
+                    head: 0xbfff,
+                    ..ONE
+                }
+            } else {
+                a
+            });
         }
         if a.is_zero() {
             return Some(a);
@@ -340,7 +365,11 @@ fn power_minus_1(n: &Num) -> Num {
     const MOST: u128 = 0x1_0000;
     let (whole, ..) = soft::to_integer(n, soft::TO_ZERO);
     let whole = whole.map_or(MOST, |w| w.min(MOST));
-    let e = if n.sign { -(whole as i32) } else { whole as i32 };
+    let e = if n.sign {
+        -(whole as i32)
+    } else {
+        whole as i32
+    };
     let fraction = add(n, &Num::integer(!n.sign, whole));
     let part = match fraction.class {
         Class::Normal if whole < MOST => {
