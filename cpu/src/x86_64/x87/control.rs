@@ -179,9 +179,7 @@ impl X87 {
             u64::from(word(i)) | u64::from(high) << 16
         };
         let tags = word(2);
-        self.full = (0..8).fold(0, |r, n| {
-            r | u8::from(tags >> (2 * n) & 3 != 3) << n
-        });
+        self.full = (0..8).fold(0, |r, n| r | u8::from(tags >> (2 * n) & 3 != 3) << n);
         self.control = word(0);
         self.set_status(word(1));
         self.set_control(word(0));

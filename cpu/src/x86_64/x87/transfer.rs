@@ -60,8 +60,12 @@ fn load_number(x: &mut X87, bits: u64, f: Format) -> Outcome {
         x.push_checked(INDEFINITE);
         return Ok(Effect::None);
     }
-    if value.is_signalling() && x.signal(IE) || denormal && x.signal(DE) {
+    if value.is_signalling() && x.signal(IE) {
         return Ok(Effect::None);
+    }
+    if denormal {
+        // Loaded also if that is unmasked.
+        x.signal(DE);
     }
     x.push(if value.is_nan() { value.quiet() } else { value });
     Ok(Effect::None)
