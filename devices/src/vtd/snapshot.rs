@@ -10,7 +10,7 @@ use super::state::State;
 use super::{Config, ConfigError, Counters, Vtd};
 
 /// The version that [`Vtd::save`] writes.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Everything that a unit holds: configuration, registers, pending work, caches. Guest memory is not part of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -78,7 +78,7 @@ impl<M: TableMemory> Vtd<M> {
             status: self.inner.live.status.load(Ordering::SeqCst),
             rtaddr: self.inner.live.rtaddr.load(Ordering::SeqCst),
             irta: self.inner.live.irta.load(Ordering::SeqCst),
-            counters: g.counters,
+            counters: self.inner.tally.counters(),
             caches: self.inner.caches.contents(),
         })
     }
@@ -130,7 +130,7 @@ impl<M: TableMemory> Vtd<M> {
         {
             let mut g = unit.lock();
             g.state = state.clone();
-            g.counters = *counters;
+            unit.inner.tally.restore(counters);
         }
         if !caches.are_valid(&unit.walker(&Caches::off())) {
             return Err(RestoreError::Contents("cache contents"));
