@@ -49,6 +49,7 @@ impl<M: TableMemory> Vtd<M> {
             tally.invalidation(Invalidation::InterruptTable);
             self.inner.caches.interrupt.clear();
         }
+        self.inner.caches.front.forget();
         // WBF: there are no buffers, so WBFS is clear again at once.
         self.after_drain(Late::Gsts(gsts));
         if restart_queue {
@@ -90,6 +91,7 @@ impl<M: TableMemory> Vtd<M> {
                 self.inner.tally.invalidation(kind);
             }
         }
+        self.inner.caches.front.forget();
         self.after_drain(Late::ContextCommand);
     }
 
@@ -124,6 +126,7 @@ impl<M: TableMemory> Vtd<M> {
         if let Some(kind) = kind {
             self.inner.tally.invalidation(kind);
         }
+        self.inner.caches.front.forget();
         self.lock().state.iotlb = iotlb & !(3 << 57) | actual << 57;
         self.after_drain(Late::IotlbCommand);
     }

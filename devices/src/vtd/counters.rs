@@ -191,6 +191,11 @@ impl Tally {
         }
     }
 
+    #[inline]
+    pub fn hit(&self) {
+        self.answer(HITS);
+    }
+
     pub fn untranslated(&self) {
         self.answer(UNTRANSLATED);
     }
@@ -333,7 +338,7 @@ impl Observer for Counting<'_> {
     #[inline]
     fn answered(&mut self, answer: Answer, domain: u16) {
         match answer {
-            Answer::Hit => self.0.answer(HITS),
+            Answer::Hit => self.0.hit(),
             Answer::Walk => {
                 self.0.answer(MISSES);
                 self.0.domain(domain);

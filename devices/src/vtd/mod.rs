@@ -17,6 +17,7 @@
 //! **Bounds.** A walk reads at most 5 levels (nested: 5 times 5, and once again for each changed entry, 64 times); one call of the
 //! queue handles at most two queues' worth of descriptors; what is pending (device-TLB invalidations, waits, page requests) is capped.
 
+mod answer;
 pub mod ats;
 pub mod caches;
 mod commands;
@@ -192,6 +193,10 @@ struct Guarded {
     writing: bool,
 }
 
+/// On cache lines of its own (processors fetch pairs), so that those who write it do not disturb those who read its neighbours.
+#[repr(align(128))]
+struct Apart<T>(T);
+
 type Waker = Arc<dyn Fn() + Send + Sync>;
 
 struct Inner<M> {
@@ -201,12 +206,12 @@ struct Inner<M> {
     caches: Caches,
     grace: Grace,
     live: Live,
-    guarded: Mutex<Guarded>,
+    guarded: Apart<Mutex<Guarded>>,
     tally: Tally,
     /// Requests left actions to be taken.
-    left: AtomicBool,
+    left: Apart<AtomicBool>,
     /// Something waits for DMA in flight.
-    waiting: AtomicBool,
+    waiting: Apart<AtomicBool>,
     waker: Mutex<Option<Waker>>,
 }
 
@@ -269,10 +274,10 @@ impl<M: TableMemory> Vtd<M> {
                 memory,
                 grace: Grace::default(),
                 live: Live::default(),
-                guarded: Mutex::new(guarded),
+                guarded: Apart(Mutex::new(guarded)),
                 tally: Tally::default(),
-                left: AtomicBool::new(false),
-                waiting: AtomicBool::new(false),
+                left: Apart(AtomicBool::new(false)),
+                waiting: Apart(AtomicBool::new(false)),
                 waker: Mutex::new(None),
             }),
         })
@@ -299,7 +304,11 @@ impl<M: TableMemory> Vtd<M> {
     }
 
     fn lock(&self) -> MutexGuard<'_, Guarded> {
-        self.inner.guarded.lock().unwrap_or_else(|e| e.into_inner())
+        self.inner
+            .guarded
+            .0
+            .lock()
+            .unwrap_or_else(|e| e.into_inner())
     }
 
     /// What happened so far.
@@ -352,7 +361,7 @@ impl<M: TableMemory> Vtd<M> {
     /// What requests and other threads left to be done.
     pub fn take_actions(&self) -> Actions {
         let mut g = self.lock();
-        self.inner.left.store(false, Ordering::Relaxed);
+        self.inner.left.0.store(false, Ordering::Relaxed);
         let mut actions = std::mem::take(&mut g.actions);
         actions.run_again = g.draining.is_some() || !g.late.is_empty() || g.more;
         actions
@@ -361,7 +370,7 @@ impl<M: TableMemory> Vtd<M> {
     /// True if requests, interrupts or page requests have left something for [`Vtd::take_actions`]: a fault event, say. Cheap enough to
     /// be asked after each DMA.
     pub fn has_actions(&self) -> bool {
-        self.inner.left.load(Ordering::Relaxed)
+        self.inner.left.0.load(Ordering::Relaxed)
     }
 
     /// Back to the state after power-on: registers, caches and what was pending. Counters stay. No DMA may be in flight.
@@ -377,8 +386,8 @@ impl<M: TableMemory> Vtd<M> {
             live.status.store(0, Ordering::SeqCst);
             live.rtaddr.store(0, Ordering::SeqCst);
             live.irta.store(0, Ordering::SeqCst);
-            self.inner.left.store(false, Ordering::Relaxed);
-            self.inner.waiting.store(false, Ordering::SeqCst);
+            self.inner.left.0.store(false, Ordering::Relaxed);
+            self.inner.waiting.0.store(false, Ordering::SeqCst);
         }
         caches.clear_translations();
         caches.interrupt.clear();
@@ -397,7 +406,7 @@ impl<M: TableMemory> Vtd<M> {
     #[inline]
     fn leave(&self, ticket: Ticket) {
         self.inner.grace.leave(ticket);
-        if self.inner.waiting.load(Ordering::SeqCst) {
+        if self.inner.waiting.0.load(Ordering::SeqCst) {
             self.wake();
         }
     }
@@ -424,7 +433,7 @@ impl<M: TableMemory> Vtd<M> {
             }
             std::hint::spin_loop();
         }
-        self.inner.waiting.store(true, Ordering::SeqCst);
+        self.inner.waiting.0.store(true, Ordering::SeqCst);
         // The last DMA may have ended before it could see the flag.
         if self.inner.grace.passed(target) {
             Ok(())
@@ -448,7 +457,7 @@ impl<M: TableMemory> Vtd<M> {
 
     /// Applies what waited long enough.
     fn settle(&self) {
-        if !self.inner.waiting.load(Ordering::SeqCst) {
+        if !self.inner.waiting.0.load(Ordering::SeqCst) {
             return;
         }
         let mut g = self.lock();
@@ -464,7 +473,7 @@ impl<M: TableMemory> Vtd<M> {
             g.apply(late);
         }
         if g.late.is_empty() && g.draining.is_none() {
-            self.inner.waiting.store(false, Ordering::SeqCst);
+            self.inner.waiting.0.store(false, Ordering::SeqCst);
         }
     }
 
@@ -495,11 +504,27 @@ impl<M: TableMemory> Vtd<M> {
     /// Why the request is blocked.
     #[inline]
     pub fn translate(&self, request: &Request) -> Result<Translation, Blocked> {
+        let front = &self.inner.caches.front;
+        let generation = front.generation();
+        if let Some(key) = answer::key(request)
+            && let Some(word) = front.get(key, generation)
+            && let Some(translation) = answer::decode(word, request)
+        {
+            self.inner.tally.hit();
+            return Ok(translation);
+        }
+        self.translate_behind(request, generation)
+    }
+
+    /// Translates what the front has no answer for.
+    #[inline(never)]
+    fn translate_behind(&self, request: &Request, generation: u64) -> Result<Translation, Blocked> {
         if self.inner.live.status.load(Ordering::Acquire) & global::TE == 0 {
             return self.pass(request);
         }
+        let caches = &self.inner.caches;
         let counting = &mut Counting(&self.inner.tally);
-        match self.walker(&self.inner.caches).translate(request, counting) {
+        match self.walker(caches).translate(request, counting) {
             // Remapped requests are the tables' business.
             Ok(t)
                 if self.is_protected(t.address)
@@ -508,7 +533,14 @@ impl<M: TableMemory> Vtd<M> {
                 self.inner.tally.protected();
                 Err(Blocked::Protected)
             }
-            Ok(t) => Ok(t),
+            Ok(t) => {
+                if let Some(key) = answer::key(request)
+                    && let Some(word) = answer::encode(request, &t)
+                {
+                    caches.front.fill(key, word, generation);
+                }
+                Ok(t)
+            }
             Err(fault) => {
                 self.fault(request, &fault);
                 Err(Blocked::Fault(fault))
@@ -574,7 +606,7 @@ impl<M: TableMemory> Vtd<M> {
     fn send(&self, g: &mut Guarded, message: Option<Msi>) {
         if message.is_some() {
             g.send(message);
-            self.inner.left.store(true, Ordering::Relaxed);
+            self.inner.left.0.store(true, Ordering::Relaxed);
         }
     }
 }

@@ -61,6 +61,15 @@ pub(super) enum Descriptor {
 }
 
 impl Descriptor {
+    /// True if answers to DMA may change.
+    const fn concerns_dma(&self) -> bool {
+        use Descriptor::*;
+        !matches!(
+            self,
+            InterruptAll | InterruptIndex { .. } | DeviceTlb { .. } | Wait { .. } | Response(_)
+        )
+    }
+
     /// As it is counted; None for what invalidates nothing.
     const fn kind(&self) -> Option<Invalidation> {
         use Invalidation as I;
@@ -323,6 +332,9 @@ impl<M: TableMemory> Vtd<M> {
             return;
         }
         self.carry_out(descriptor);
+        if descriptor.concerns_dma() {
+            self.inner.caches.front.forget();
+        }
         let mut g = self.lock();
         let s = &mut g.state;
         s.iqh = (s.iqh + if wide { 32 } else { 16 }) & (s.queue_size() - 1);

@@ -23,6 +23,8 @@ pub struct Snapshot {
     irta: u64,
     counters: Counters,
     caches: CacheContents,
+    /// Answers in front of the caches: who asks next is answered as without the snapshot.
+    front: Vec<([u64; 2], u64)>,
 }
 
 impl Snapshot {
@@ -80,6 +82,7 @@ impl<M: TableMemory> Vtd<M> {
             irta: self.inner.live.irta.load(Ordering::SeqCst),
             counters: self.inner.tally.counters(),
             caches: self.inner.caches.contents(),
+            front: self.inner.caches.front.entries(),
         })
     }
 
@@ -97,6 +100,7 @@ impl<M: TableMemory> Vtd<M> {
             irta,
             counters,
             caches,
+            front,
         } = snapshot;
         if *version != VERSION {
             return Err(RestoreError::Version(*version));
@@ -137,6 +141,10 @@ impl<M: TableMemory> Vtd<M> {
         }
         unit.protect();
         unit.inner.caches.restore(caches);
+        let new = &unit.inner.caches.front;
+        for (key, answer) in front.iter().filter(|(key, _)| key[0] != 0) {
+            new.fill(*key, *answer, new.generation());
+        }
         Ok(unit)
     }
 }
