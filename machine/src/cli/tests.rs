@@ -88,7 +88,11 @@ fn disks_and_devices() {
     ])
     .unwrap();
     assert!(!args.disk[0].read_only && args.disk[1].read_only);
-    let placed = |device, bridge| PlacedDevice { device, bridge };
+    let placed = |device, bridge| PlacedDevice {
+        device,
+        bridge,
+        unplugged: false,
+    };
     assert_eq!(
         args.device,
         [placed(DeviceArg::Nvme(2), 0), placed(DeviceArg::Edu, 0)]
