@@ -154,10 +154,7 @@ fn apply(
             let mut device = phb.remove_device(*devfn).ok_or(RTAS_HARDWARE_ERROR)?;
             device.reset();
             *away = Some(device);
-            if phb.is_empty() {
-                platform.iommu.set_now(platform.clock.now_ns());
-                platform.iommu.reset_windows(phb.config().buid);
-            }
+            // The windows stay: the PE is the bridge, and Linux keeps what it knows of them in the bridge's node.
         }
         (Resource::Block(start), Change::Attach) => {
             platform.iommu.add_memory(*start, map::LMB_SIZE);

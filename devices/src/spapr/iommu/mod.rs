@@ -297,16 +297,6 @@ impl SpaprIommu {
         self.write().refusals = Refusals::new(refusals);
     }
 
-    /// The windows of a host bridge's PEs as at boot: its last function has been taken away. LoPAR §7.3.14.3.
-    pub fn reset_windows(&self, buid: u64) {
-        let mut state = self.write();
-        for pe in 0..state.pes.len() {
-            if state.pes.get(pe).is_some_and(|pe| pe.config.buid == buid) {
-                state.reset_pe(pe);
-            }
-        }
-    }
-
     /// Adds a PE with its default window.
     ///
     /// # Errors

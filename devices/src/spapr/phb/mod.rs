@@ -180,11 +180,6 @@ impl Phb {
         Some(old)
     }
 
-    /// True if no function is there.
-    pub fn is_empty(&self) -> bool {
-        self.slots.is_empty()
-    }
-
     /// The function at `devfn`.
     pub fn device(&self, devfn: u8) -> Option<&dyn PciDevice> {
         self.slots.get(&devfn).map(|s| s.device.as_ref())

@@ -223,19 +223,3 @@ fn a_page_across_blocks() {
     assert_eq!(u.put(liobn, base, M16 | 3), H_SUCCESS);
     assert!(!u.iommu.remove_memory(31 << 20, 1 << 20));
 }
-
-/// When the last function of a bridge goes, its windows are as at boot; those of other bridges stay.
-#[test]
-fn windows_of_an_empty_bridge() {
-    let u = Unit::with(RAM, "powervm".parse().unwrap());
-    assert_eq!(u.remove(DEFAULT), 0);
-    let (liobn, base) = u.create(16, 40).unwrap();
-    assert_eq!(u.put(liobn, base, 0x1_0003), H_SUCCESS);
-    u.iommu.reset_windows(BUID + 1);
-    assert_eq!(u.get(liobn, base), Ok(0x1_0003), "another bridge's");
-    u.iommu.reset_windows(BUID);
-    assert_eq!(u.get(liobn, base), Err(H_PARAMETER));
-    assert_eq!(u.put(DEFAULT, 0, 0x1003), H_SUCCESS, "the default is back");
-    u.iommu.reset_windows(BUID);
-    assert_eq!(u.get(DEFAULT, 0), Ok(0), "and is emptied");
-}
