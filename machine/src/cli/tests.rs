@@ -99,6 +99,8 @@ fn disks_and_devices() {
     );
     let args = boot(&["--device", "nvme,bridge=3,dma-bits=48"]).unwrap();
     assert_eq!(args.device, [placed(DeviceArg::NvmeOf48Bits(1), 3)]);
+    let args = boot(&["--device", "edu,unplugged", "--max-memory", "2G"]).unwrap();
+    assert!(args.device[0].unplugged && args.max_memory == Some(2 << 30));
     assert!(boot(&["--device", "edu,bridge=4"]).is_err());
     assert!(
         boot(&["--device", "e1000"])

@@ -151,6 +151,14 @@ fn what_does_not_fit_is_refused() {
         })
         .contains("memory")
     );
+    for (memory, max_memory) in [(1, 1 << 29), (1 << 28, 1 << 27), (1 << 28, 1 << 41)] {
+        let grown = new(MachineConfig {
+            memory: memory.max(64 << 20),
+            max_memory,
+            ..config()
+        });
+        assert!(grown.contains("256M"), "{grown}");
+    }
     assert!(
         new(MachineConfig {
             cpus: 9,
