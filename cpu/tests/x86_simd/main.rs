@@ -299,7 +299,7 @@ fn comparable(m: Mnemonic, v: &Vectors) -> bool {
         || match m {
             M::F2xm1 => exponent < 0x3fff,
             M::Fyl2xp1 => exponent < 0x3ffd,
-            M::Fsin | M::Fcos | M::Fsincos | M::Fptan => !(0x4000..0x403e).contains(&exponent),
+            M::Fsin | M::Fcos | M::Fsincos | M::Fptan => !(0x3fff..0x403e).contains(&exponent),
             _ => true,
         }
 }

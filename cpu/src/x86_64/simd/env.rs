@@ -395,7 +395,7 @@ impl Env {
     }
 
     /// To a signed integer of `bits` bits; what does not fit becomes the integer indefinite value.
-    pub(super) fn to_integer(&mut self, f: Format, b: u64, bits: u32) -> u64 {
+    pub(super) fn integer(&mut self, f: Format, b: u64, bits: u32) -> u64 {
         let b = self.flush(b, f);
         let n = Num::unpack(b.into(), f);
         let indefinite = 1_u64 << (bits - 1);
@@ -421,7 +421,7 @@ impl Env {
     }
 
     /// From a signed integer.
-    pub(super) fn from_integer(&mut self, f: Format, x: i64) -> u64 {
+    pub(super) fn float(&mut self, f: Format, x: i64) -> u64 {
         self.round(&Num::integer(x < 0, x.unsigned_abs().into()), f)
     }
 

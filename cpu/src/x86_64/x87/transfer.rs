@@ -235,7 +235,7 @@ pub(super) fn store_decimal(x: &mut X87, _: &Operands) -> Outcome {
 fn decimal(negative: bool, mut magnitude: u128) -> u128 {
     let mut r = u128::from(negative) << 79;
     for i in 0..18 {
-        r |= magnitude % 10 << (4 * i);
+        r |= (magnitude % 10) << (4 * i);
         magnitude /= 10;
     }
     r
