@@ -10,6 +10,9 @@ mod remainder;
 mod transcendental;
 mod transfer;
 
+#[cfg(test)]
+mod tests;
+
 pub(super) use dispatch::{loads, run};
 pub use number::F80;
 

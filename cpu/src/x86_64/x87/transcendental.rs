@@ -257,6 +257,7 @@ fn circular(x: &Num) -> (Num, Num) {
 /// Functions of one angle: results for ST(0) and, if any, for a push after it. An angle of 2^63 or more only sets C2.
 fn trigonometric(x: &mut X87, push: bool, f: impl Fn(&Num) -> (Num, Option<Num>)) -> Outcome {
     x.begin()?;
+    x.status &= !C2;
     let fault = if x.is_empty(0) {
         Some(x.underflow())
     } else if push && !x.is_empty(7) {
@@ -266,7 +267,6 @@ fn trigonometric(x: &mut X87, push: bool, f: impl Fn(&Num) -> (Num, Option<Num>)
     };
     if let Some(unmasked) = fault {
         if !unmasked {
-            x.status &= !C2;
             x.write(0, INDEFINITE);
             if push {
                 x.push(INDEFINITE);
@@ -281,7 +281,6 @@ fn trigonometric(x: &mut X87, push: bool, f: impl Fn(&Num) -> (Num, Option<Num>)
     };
     if let Some(r) = special {
         if let Some(r) = r {
-            x.status &= !C2;
             x.write(0, r);
             if push {
                 x.push(r);
@@ -294,7 +293,6 @@ fn trigonometric(x: &mut X87, push: bool, f: impl Fn(&Num) -> (Num, Option<Num>)
         x.status |= C2;
         return Ok(Effect::None);
     }
-    x.status &= !C2;
     if a.is_denormal() && x.signal(DE) {
         return Ok(Effect::None);
     }
@@ -336,7 +334,7 @@ pub(super) fn tangent(x: &mut X87, _: &Operands) -> Outcome {
     })
 }
 
-/// 2^ST(0) - 1. The SDM defines it for -1 to 1; here it is what the formula says for all numbers.
+/// 2^ST(0) - 1. Beyond -1 to 1, where the SDM defines nothing, the number stays.
 pub(super) fn exponential(x: &mut X87, _: &Operands) -> Outcome {
     super::arithmetic::unary(x, |x, a| {
         if a.is_infinity() {
@@ -355,34 +353,16 @@ pub(super) fn exponential(x: &mut X87, _: &Operands) -> Outcome {
         if a.is_denormal() && x.signal(DE) {
             return None;
         }
-        let n = power_minus_1(&a.num());
-        Some(x.round(&n, EXTENDED))
+        let n = a.num();
+        let result = if n.exp < 0 {
+            irrational(exponential_minus_1(&mul(&n, &constants::ln_2())))
+        } else if a.head == 0xbfff && a.mantissa == ONE.mantissa {
+            shifted(minus(&int(1)), -1)
+        } else {
+            n
+        };
+        Some(x.round(&result, EXTENDED))
     })
-}
-
-fn power_minus_1(n: &Num) -> Num {
-    // Beyond all exponents.
-    const MOST: u128 = 0x1_0000;
-    let (whole, ..) = soft::to_integer(n, soft::TO_ZERO);
-    let whole = whole.map_or(MOST, |w| w.min(MOST));
-    let e = if n.sign {
-        -(whole as i32)
-    } else {
-        whole as i32
-    };
-    let fraction = add(n, &Num::integer(!n.sign, whole));
-    let part = match fraction.class {
-        Class::Normal if whole < MOST => {
-            irrational(exponential_minus_1(&mul(&fraction, &constants::ln_2())))
-        }
-        _ => Num::zero(false),
-    };
-    if e == 0 {
-        return part;
-    }
-    let one = int(1);
-    let power = shifted(add(&one, &part), e);
-    add(&power, &minus(&one))
 }
 
 /// The result from ST(0) and ST(1) to ST(1), then popped.
