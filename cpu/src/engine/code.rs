@@ -17,7 +17,7 @@ const CAP_COMPILED: usize = 64 << 20;
 const NONE: u32 = u32::MAX;
 const WORDS: usize = PAGE as usize / 4;
 
-/// A decoded block. Its code lies in one page.
+/// A decoded block. Its code lies in one page, or is one instruction in two.
 #[derive(Clone, Copy, Debug)]
 pub struct Block {
     /// Index of its first micro-operation.
@@ -28,6 +28,9 @@ pub struct Block {
     pub offset: u32,
     /// False once its page has changed.
     pub alive: bool,
+    /// It is one instruction that goes on in the next page: true only as long as that page is where it was, so that every way to the block
+    /// leads through the dispatcher.
+    pub straddles: bool,
     /// How often the interpreter has run it.
     pub runs: u16,
     /// Host address of its compiled form, or 0.
@@ -45,31 +48,72 @@ impl Block {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct PageCode {
-    /// Per code mode, the block at each word.
-    maps: Vec<(u8, Box<[u32; WORDS]>)>,
+    /// The block at each byte of the page, by [`key`].
+    blocks: FxHashMap<u32, u32>,
+    /// Blocks of the page before that end here.
+    ending: Vec<u32>,
     /// A bit for each word that some block covers.
     covered: [u64; WORDS / 64],
 }
 
-/// What a front end hands over: micro-operations, each with the number of its guest instruction.
+impl PageCode {
+    /// Bytes `first ..= last` of the page are cached code.
+    fn cover(&mut self, first: usize, last: usize) {
+        for w in first / 4..=(last / 4).min(WORDS - 1) {
+            self.covered[w / 64] |= 1 << (w % 64);
+        }
+    }
+
+    fn covers(&self, first: usize, last: usize) -> bool {
+        (first / 4..=(last / 4).min(WORDS - 1)).any(|w| self.covered[w / 64] >> (w % 64) & 1 != 0)
+    }
+}
+
+/// A place in a page and a code mode.
+fn key(offset: u32, mode: u8) -> u32 {
+    offset | u32::from(mode) << 12
+}
+
+/// A guest instruction within its block.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// How many come before it.
+    pub index: u8,
+    /// Its length in bytes.
+    pub len: u8,
+    /// Its first byte, from the block's.
+    pub offset: u16,
+}
+
+impl Place {
+    /// The instruction after it, from the block's first byte.
+    pub fn end(self) -> u64 {
+        u64::from(self.offset) + u64::from(self.len)
+    }
+}
+
+/// What a front end hands over: micro-operations, each with the place of its guest instruction.
 #[derive(Debug, Default)]
 pub struct Decoded {
     /// The operations; the last one ends the block.
     pub uops: Vec<Uop>,
-    /// For each operation the index of its instruction in the block.
-    pub index: Vec<u8>,
-    /// Guest instructions.
+    /// For each operation its instruction.
+    pub places: Vec<Place>,
+    /// Guest instructions. 0 if the first one goes on behind the code given.
     pub instructions: u32,
+    /// Bytes that they take.
+    pub bytes: u32,
 }
 
 impl Decoded {
     /// Empty again.
     pub(super) fn clear(&mut self) {
         self.uops.clear();
-        self.index.clear();
+        self.places.clear();
         self.instructions = 0;
+        self.bytes = 0;
     }
 }
 
@@ -88,8 +132,10 @@ pub(super) enum Compile {
 #[derive(Debug)]
 pub struct CodeCache {
     uops: Vec<Uop>,
-    index: Vec<u8>,
+    places: Vec<Place>,
     blocks: Vec<Block>,
+    /// Where the second page of a block that straddles two is.
+    second: FxHashMap<u32, u64>,
     pages: FxHashMap<u64, PageCode>,
     epoch: u32,
     engine: Engine,
@@ -105,8 +151,9 @@ impl Default for CodeCache {
     fn default() -> Self {
         CodeCache {
             uops: Vec::new(),
-            index: Vec::new(),
+            places: Vec::new(),
             blocks: Vec::new(),
+            second: FxHashMap::default(),
             pages: FxHashMap::default(),
             epoch: 1,
             engine: Engine::default(),
@@ -147,13 +194,13 @@ impl CodeCache {
     }
 
     /// The micro-operations of a block.
-    pub fn uops_of(&self, n: u32) -> (&[Uop], &[u8]) {
+    pub fn uops_of(&self, n: u32) -> (&[Uop], &[Place]) {
         let start = self.blocks[n as usize].start as usize;
         let end = self
             .blocks
             .get(n as usize + 1)
             .map_or(self.uops.len(), |b| b.start as usize);
-        (&self.uops[start..end], &self.index[start..end])
+        (&self.uops[start..end], &self.places[start..end])
     }
 
     /// A micro-operation.
@@ -162,10 +209,10 @@ impl CodeCache {
         self.uops[i]
     }
 
-    /// The guest instruction (index in its block) of micro-operation `i`.
+    /// The guest instruction of micro-operation `i`.
     #[inline(always)]
-    pub fn instruction_of(&self, i: usize) -> u32 {
-        u32::from(self.index[i])
+    pub fn place_of(&self, i: usize) -> Place {
+        self.places[i]
     }
 
     /// Which tiers run: to be set before the first block.
@@ -260,18 +307,35 @@ impl CodeCache {
     /// The block at `gpa` for a code mode, if it is cached.
     pub fn find(&self, gpa: u64, mode: u8) -> Option<u32> {
         let page = self.pages.get(&(gpa / PAGE))?;
-        let map = &page.maps.iter().find(|m| m.0 == mode)?.1;
-        let n = map[(gpa % PAGE / 4) as usize];
-        (n != NONE).then_some(n)
+        let n = page.blocks.get(&key((gpa % PAGE) as u32, mode)).copied()?;
+        // Of two pages, only the other one may have changed.
+        self.block(n).alive.then_some(n)
     }
 
-    /// Adds a block at `gpa` and returns its number. `host` is the page it lies in. With `keep` false the block is for one use: see
-    /// [`CodeCache::forget_last`].
+    /// Where the second page of a block that straddles two was when it was decoded.
+    pub(super) fn second_page_of(&self, n: u32) -> Option<u64> {
+        self.second.get(&n).copied()
+    }
+
+    fn page_of_code(&mut self, gpa: u64, host: HostPage) -> &mut PageCode {
+        self.pages.entry(gpa / PAGE).or_insert_with(|| {
+            if self.made.len() == Self::CAP_MADE {
+                self.made.pop_front();
+                self.made_dropped += 1;
+            }
+            self.made.push_back(host);
+            PageCode::default()
+        })
+    }
+
+    /// Adds a block at `gpa` and returns its number. `host` is the page it lies in, `second` the address and page where it goes on, if it
+    /// straddles two. With `keep` false the block is for one use: see [`CodeCache::forget_last`].
     pub fn add(
         &mut self,
         gpa: u64,
         mode: u8,
         host: HostPage,
+        second: Option<(u64, HostPage)>,
         decoded: &Decoded,
         keep: bool,
     ) -> u32 {
@@ -284,35 +348,26 @@ impl CodeCache {
             instructions: decoded.instructions,
             offset: (gpa % PAGE) as u32,
             alive: true,
+            straddles: second.is_some(),
             runs: 0,
             entry: 0,
             links: [NONE; 2],
         });
         self.uops.extend_from_slice(&decoded.uops);
-        self.index.extend_from_slice(&decoded.index);
+        self.places.extend_from_slice(&decoded.places);
         if keep {
             self.stats.blocks_decoded += 1;
             self.stats.instructions_decoded += u64::from(decoded.instructions);
-            let page = self.pages.entry(gpa / PAGE).or_insert_with(|| {
-                if self.made.len() == Self::CAP_MADE {
-                    self.made.pop_front();
-                    self.made_dropped += 1;
-                }
-                self.made.push_back(host);
-                PageCode {
-                    maps: Vec::new(),
-                    covered: [0; WORDS / 64],
-                }
-            });
-            if !page.maps.iter().any(|m| m.0 == mode) {
-                page.maps.push((mode, Box::new([NONE; WORDS])));
-            }
-            let first = (gpa % PAGE / 4) as usize;
-            if let Some(m) = page.maps.iter_mut().find(|m| m.0 == mode) {
-                m.1[first] = number;
-            }
-            for w in first..(first + decoded.instructions as usize).min(WORDS) {
-                page.covered[w / 64] |= 1 << (w % 64);
+            let first = (gpa % PAGE) as usize;
+            let last = first + (decoded.bytes as usize).max(1) - 1;
+            let page = self.page_of_code(gpa, host);
+            page.cover(first, last.min(PAGE as usize - 1));
+            page.blocks.insert(key(first as u32, mode), number);
+            if let Some((gpa, host)) = second {
+                let page = self.page_of_code(gpa, host);
+                page.cover(0, last.saturating_sub(PAGE as usize));
+                page.ending.push(number);
+                self.second.insert(number, gpa & !(PAGE - 1));
             }
         }
         number
@@ -322,7 +377,7 @@ impl CodeCache {
     pub fn forget_last(&mut self) {
         if let Some(b) = self.blocks.pop() {
             self.uops.truncate(b.start as usize);
-            self.index.truncate(b.start as usize);
+            self.places.truncate(b.start as usize);
         }
     }
 
@@ -336,9 +391,8 @@ impl CodeCache {
         let Some(page) = self.pages.get(&(gpa / PAGE)) else {
             return;
         };
-        let first = (gpa % PAGE / 4) as usize;
-        let last = ((gpa % PAGE + len.max(1) - 1) / 4).min(WORDS as u64 - 1) as usize;
-        if (first..=last).any(|w| page.covered[w / 64] >> (w % 64) & 1 != 0) {
+        let first = (gpa % PAGE) as usize;
+        if page.covers(first, first + len.max(1) as usize - 1) {
             self.invalidate_page(gpa);
         }
     }
@@ -349,7 +403,7 @@ impl CodeCache {
             return;
         };
         self.stats.pages_invalidated += 1;
-        for n in page.maps.iter().flat_map(|m| m.1.iter()) {
+        for n in page.blocks.values().chain(&page.ending) {
             if let Some(block) = self.blocks.get_mut(*n as usize) {
                 block.alive = false;
                 if let Some(jit) = &mut self.compiled {
@@ -362,8 +416,9 @@ impl CodeCache {
     /// Drops everything.
     pub fn reset(&mut self) {
         self.uops.clear();
-        self.index.clear();
+        self.places.clear();
         self.blocks.clear();
+        self.second.clear();
         self.pages.clear();
         if let Some(jit) = &mut self.compiled {
             jit.reset();

@@ -1,13 +1,13 @@
 //! The dispatcher: finds blocks, runs each on the tier that has it, and keeps the count of instructions.
 
 use super::Shared;
-use super::code::Compile;
+use super::code::{Compile, Decoded};
 use super::interpret::{self, End, INDIRECT};
 use super::tlb::Jump;
 use super::verify;
 use crate::bus::Bus;
 use crate::jit::{self, Exit};
-use crate::ram::PAGE;
+use crate::ram::{HostPage, PAGE};
 
 pub use super::access::{load, store, zero_aligned};
 pub use super::core::Core;
@@ -16,8 +16,10 @@ pub use super::interpret::NEXT_PC;
 
 /// Most instructions in a block.
 const MAX_BLOCK: u32 = 64;
-/// More than they can take.
-const MAX_BLOCK_BYTES: usize = MAX_BLOCK as usize * 16;
+/// Longest instruction, rounded up.
+const MAX_INSTRUCTION_BYTES: usize = 16;
+/// More than a block can take.
+const MAX_BLOCK_BYTES: usize = MAX_BLOCK as usize * MAX_INSTRUCTION_BYTES;
 /// A block that was interpreted this often is compiled.
 const HOT: u16 = 8;
 
@@ -34,6 +36,7 @@ pub fn exec<F: FrontEnd>(
     let core = f.core();
     let mut base = core.pc;
     core.leave = false;
+    core.tlb.set_align(F::INSTRUCTION_ALIGN);
     core.tlb.enter_epoch(shared.code.epoch());
     if left == 0 {
         return (Stop::Budget, 0);
@@ -76,7 +79,10 @@ pub fn exec<F: FrontEnd>(
                         Ok(n) => number = n,
                         Err(Fault) => return (Stop::Fault, budget - left + 1),
                     }
-                    if site != 0 && epoch == shared.code.epoch() {
+                    if site != 0
+                        && epoch == shared.code.epoch()
+                        && !shared.code.block(number).straddles
+                    {
                         shared.code.link_compiled(site, number);
                     }
                     continue;
@@ -133,7 +139,7 @@ pub fn exec<F: FrontEnd>(
             Ok(n) => number = n,
             Err(Fault) => return (Stop::Fault, budget - left + 1),
         }
-        if near && shared.code.epoch() == epoch {
+        if near && shared.code.epoch() == epoch && !shared.code.block(number).straddles {
             shared.code.link(from, side, number);
         }
     }
@@ -206,12 +212,14 @@ fn find_or_decode<F: FrontEnd>(
     let block = decode(f, shared, bus, pc, MAX_BLOCK, true)?;
     let core = f.core();
     core.tlb.enter_epoch(shared.code.epoch());
-    core.tlb.set_jump(Jump {
-        pc,
-        tag,
-        block,
-        entry: shared.code.entry_of(block),
-    });
+    if !shared.code.block(block).straddles {
+        core.tlb.set_jump(Jump {
+            pc,
+            tag,
+            block,
+            entry: shared.code.entry_of(block),
+        });
+    }
     Ok(block)
 }
 
@@ -227,38 +235,80 @@ fn decode<F: FrontEnd>(
     let t = f.translate(shared, pc, Access::Fetch)?;
     let mode = f.code_mode();
     if keep && let Some(n) = shared.code.find(t.gpa, mode) {
-        return Ok(n);
+        match shared.code.second_page_of(n) {
+            None => return Ok(n),
+            Some(second) if second == f.translate(shared, next_page(pc), Access::Fetch)?.gpa => {
+                return Ok(n);
+            }
+            Some(_) => {}
+        }
     }
     let mut bytes = [0; MAX_BLOCK_BYTES];
     let room = (PAGE - t.gpa % PAGE).min(bytes.len() as u64) as usize;
-    let code = &mut bytes[..room];
-    let Some(host) = shared
-        .ram
-        .page(t.gpa)
-        .filter(|_| shared.ram.copy(t.gpa, code))
-    else {
-        f.bus_error(pc, t.gpa, Access::Fetch)?;
-        return Err(Fault);
-    };
+    let host = fetch(f, shared, pc, t.gpa, &mut bytes[..room])?;
     let mut decoded = std::mem::take(&mut shared.decoded);
     let max = max.clamp(1, MAX_BLOCK);
-    shared.code.timed(|engine| {
-        decoded.clear();
-        f.decode(code, max, &mut decoded);
-        if keep
-            && engine.verifies()
-            && let Some(max) = verify::cut(&decoded)
-        {
-            decoded.clear();
-            f.decode(code, max, &mut decoded);
-        }
-    });
+    decode_bytes(f, shared, &bytes[..room], max, keep, &mut decoded);
+    let mut second = None;
+    if decoded.instructions == 0 {
+        // The first instruction goes on in the next page.
+        let next = next_page(pc);
+        let t = f.translate(shared, next, Access::Fetch)?;
+        let end = (room + MAX_INSTRUCTION_BYTES).min(bytes.len());
+        let host = fetch(f, shared, next, t.gpa, &mut bytes[room..end])?;
+        decode_bytes(f, shared, &bytes[..end], 1, keep, &mut decoded);
+        second = Some((t.gpa, host));
+    }
     let made = shared.code.code_pages_made();
-    let n = shared.code.add(t.gpa, mode, host, &decoded, keep);
+    let n = shared.code.add(t.gpa, mode, host, second, &decoded, keep);
     shared.decoded = decoded;
     if shared.code.code_pages_made() != made {
-        f.core().tlb.drop_writes_to(host);
-        bus.watch_code(t.gpa & !(PAGE - 1));
+        for (gpa, host) in [Some((t.gpa, host)), second].into_iter().flatten() {
+            f.core().tlb.drop_writes_to(host);
+            bus.watch_code(gpa & !(PAGE - 1));
+        }
     }
     Ok(n)
+}
+
+fn next_page(pc: u64) -> u64 {
+    (pc | (PAGE - 1)).wrapping_add(1)
+}
+
+/// Copies code from RAM, within a page.
+fn fetch<F: FrontEnd>(
+    f: &mut F,
+    shared: &Shared,
+    pc: u64,
+    gpa: u64,
+    code: &mut [u8],
+) -> Result<HostPage, Fault> {
+    match shared.ram.page(gpa).filter(|_| shared.ram.copy(gpa, code)) {
+        Some(host) => Ok(host),
+        None => {
+            f.bus_error(pc, gpa, Access::Fetch)?;
+            Err(Fault)
+        }
+    }
+}
+
+fn decode_bytes<F: FrontEnd>(
+    f: &mut F,
+    shared: &mut Shared,
+    code: &[u8],
+    max: u32,
+    keep: bool,
+    decoded: &mut Decoded,
+) {
+    shared.code.timed(|engine| {
+        decoded.clear();
+        f.decode(code, max, decoded);
+        if keep
+            && engine.verifies()
+            && let Some(max) = verify::cut(decoded)
+        {
+            decoded.clear();
+            f.decode(code, max, decoded);
+        }
+    });
 }

@@ -32,6 +32,9 @@ pub struct Fault;
 
 /// What is particular to an architecture.
 pub trait FrontEnd {
+    /// Every instruction begins at a multiple of this many bytes: 1 or 4.
+    const INSTRUCTION_ALIGN: u64;
+
     /// The engine's part of the state.
     fn core(&mut self) -> &mut Core;
 
@@ -50,7 +53,8 @@ pub trait FrontEnd {
     -> Result<Translation, Fault>;
 
     /// Decodes at most `max` (at least 1) instructions from the start of `code`, which ends with its page or later than they can. The last
-    /// micro-operation must end the block.
+    /// micro-operation must end the block. The block ends before an instruction that goes on in the next page; if that is the first one, the
+    /// answer is no instruction, and `code` is longer in the next call.
     fn decode(&mut self, code: &[u8], max: u32, out: &mut Decoded);
 
     /// Carries out [`super::uop::Op::Call`] or [`super::uop::Op::CallEnd`]. [`Core::pc`] is the instruction's address.

@@ -216,9 +216,9 @@ pub(super) fn block<F: FrontEnd>(
         }
         macro_rules! fault {
             () => {{
-                let index = shared.code.instruction_of(i - 1);
-                f.core().pc = base.wrapping_add(u64::from(index) * 4);
-                return End::Fault(index);
+                let place = shared.code.place_of(i - 1);
+                f.core().pc = base.wrapping_add(u64::from(place.offset));
+                return End::Fault(u32::from(place.index));
             }};
         }
         macro_rules! ea {
@@ -234,8 +234,8 @@ pub(super) fn block<F: FrontEnd>(
                     // SAFETY: the soft TLB holds pages of RAM only, and the hit covers all bytes.
                     Some(host) => unsafe { ram::load_le::<$n>(host) },
                     None => {
-                        core.pc =
-                            base.wrapping_add(u64::from(shared.code.instruction_of(i - 1)) * 4);
+                        let place = shared.code.place_of(i - 1);
+                        core.pc = base.wrapping_add(u64::from(place.offset));
                         match load_slow(f, shared, bus, ea, $n) {
                             Ok(v) => v,
                             Err(Fault) => fault!(),
@@ -254,8 +254,8 @@ pub(super) fn block<F: FrontEnd>(
                     // SAFETY: as for loads; pages with cached code are never in the store table.
                     Some(host) => unsafe { ram::store_le::<$n>(host, value) },
                     None => {
-                        core.pc =
-                            base.wrapping_add(u64::from(shared.code.instruction_of(i - 1)) * 4);
+                        let place = shared.code.place_of(i - 1);
+                        core.pc = base.wrapping_add(u64::from(place.offset));
                         if store_slow(f, shared, bus, ea, $n, value).is_err() {
                             fault!()
                         }
@@ -283,20 +283,20 @@ pub(super) fn block<F: FrontEnd>(
             Op::St32R => st!(4, |v: u64| u64::from((v as u32).swap_bytes())),
             Op::St64R => st!(8, |v: u64| v.swap_bytes()),
             Op::Call => {
-                let index = u64::from(shared.code.instruction_of(i - 1));
+                let place = shared.code.place_of(i - 1);
                 let core = f.core();
-                core.pc = base.wrapping_add(index * 4);
-                core.executed = before + index;
+                core.pc = base.wrapping_add(u64::from(place.offset));
+                core.executed = before + u64::from(place.index);
                 if f.call(shared, bus, u).is_err() {
                     fault!()
                 }
             }
             Op::CallEnd => {
-                let index = u64::from(shared.code.instruction_of(i - 1));
+                let place = shared.code.place_of(i - 1);
                 let core = f.core();
-                core.pc = base.wrapping_add(index * 4);
-                core.executed = before + index;
-                core.regs[NEXT_PC] = core.pc.wrapping_add(4);
+                core.pc = base.wrapping_add(u64::from(place.offset));
+                core.executed = before + u64::from(place.index);
+                core.regs[NEXT_PC] = base.wrapping_add(place.end());
                 if f.call(shared, bus, u).is_err() {
                     fault!()
                 }
@@ -305,7 +305,7 @@ pub(super) fn block<F: FrontEnd>(
                 return End::Leave;
             }
             Op::Jmp => return branch(base.wrapping_add(u.imm), 0),
-            Op::JmpReg => return branch(r!(u.a) & !3, INDIRECT),
+            Op::JmpReg => return branch(r!(u.a) & u.imm, INDIRECT),
             Op::Bc => {
                 if (r!(u.a) & u64::from(u.b) != 0) == (u.d != 0) {
                     return branch(base.wrapping_add(u.imm), 0);

@@ -73,6 +73,8 @@ pub struct Tlb {
     jumps: Box<[Jump]>,
     /// Pages of which there may be entries in `jumps`.
     jump_pages: FxHashSet<u64>,
+    /// Alignment of instructions.
+    align: usize,
     /// Address of the first element of `jumps`, for compiled code.
     pub(crate) jumps_at: usize,
     epoch: u32,
@@ -89,6 +91,7 @@ impl Default for Tlb {
             jumps_at: jumps.as_ptr() as usize,
             jumps,
             jump_pages: FxHashSet::default(),
+            align: 1,
             epoch: 0,
             seen_shootdowns: 0,
             seen_code_pages: 0,
@@ -101,10 +104,10 @@ fn index(ea: u64) -> usize {
     (ea >> 12) as usize & (ENTRIES - 1)
 }
 
-/// Blocks within 256 KiB do not meet; compiled code computes the same.
+/// Blocks of aligned instructions within 256 KiB do not meet, nor others within 64 KiB; compiled code computes the same.
 #[inline(always)]
 fn jump_index(pc: u64) -> usize {
-    (pc >> 2 ^ pc >> 18) as usize & (JUMPS - 1)
+    (pc >> 2 ^ pc >> 18 ^ pc << 14) as usize & (JUMPS - 1)
 }
 
 impl Tlb {
@@ -144,6 +147,12 @@ impl Tlb {
     #[inline(always)]
     pub fn jump(&self, pc: u64) -> &Jump {
         &self.jumps[jump_index(pc)]
+    }
+
+    /// Instructions begin at multiples of `align` bytes.
+    #[inline(always)]
+    pub(super) fn set_align(&mut self, align: u64) {
+        self.align = align.max(1) as usize;
     }
 
     /// Forgets all blocks if their numbers are from another epoch of the code cache than `epoch`.
@@ -202,7 +211,7 @@ impl Tlb {
                 }
             }
             if self.jump_pages.remove(&page) {
-                for pc in (page..=page | (PAGE - 1)).step_by(4) {
+                for pc in (page..=page | (PAGE - 1)).step_by(self.align) {
                     let jump = &mut self.jumps[jump_index(pc)];
                     if jump.pc & !(PAGE - 1) == page {
                         *jump = NO_JUMP;

@@ -195,11 +195,11 @@ pub enum Op {
     CallEnd,
     /// Go to block address + imm.
     Jmp,
-    /// Go to `r[a]` with the low two bits clear.
+    /// Go to `r[a] & imm`.
     JmpReg,
     /// If (field a has a bit of mask b) == (d != 0) go to block address + imm, else + aux.
     Bc,
-    /// As Bc, to register `imm`.
+    /// As Bc, to register `imm` with the low two bits clear.
     BcReg,
     /// Decrement `r[a]`; if (result != 0) == (d != 0) go to block address + imm, else + aux.
     Bdnz,

@@ -63,7 +63,7 @@ impl Journal {
 /// How many instructions a block may have so that a helper's instruction is alone: `None` if it may stay as it is.
 pub(super) fn cut(decoded: &Decoded) -> Option<u32> {
     let first = decoded.uops.iter().position(is_call)?;
-    let index = u32::from(decoded.index[first]);
+    let index = u32::from(decoded.places[first].index);
     (decoded.instructions > index.max(1)).then_some(index.max(1))
 }
 

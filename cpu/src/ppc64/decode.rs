@@ -4,7 +4,7 @@ use super::declets;
 use super::forms::{self, FORMS, Kind};
 use super::regs::*;
 use super::vector;
-use crate::engine::code::Decoded;
+use crate::engine::code::{Decoded, Place};
 use crate::engine::exec::Pure;
 use crate::engine::uop::{Op, R_CA, R_CA32, R_CR0, R_T0, R_T1, R_ZERO, Reg, Uop, uop};
 
@@ -115,7 +115,7 @@ struct Emitter<'a> {
     out: &'a mut Decoded,
     insn: u32,
     at: u64,
-    index: u8,
+    place: Place,
     mode: u8,
     row: usize,
 }
@@ -143,20 +143,28 @@ pub fn block(code: &[u8], max: u32, mode: u8, out: &mut Decoded) {
             out,
             insn,
             at: u64::from(n) * 4,
-            index: n as u8,
+            place: Place {
+                index: n as u8,
+                len: 4,
+                offset: at as u16,
+            },
             mode,
             row: 0,
         };
         let ends = e.instruction();
         n += 1;
         if ends {
-            out.instructions = n;
+            (out.instructions, out.bytes) = (n, n * 4);
             return;
         }
     }
-    out.instructions = n;
+    (out.instructions, out.bytes) = (n, n * 4);
     out.uops.push(uop(Op::Jmp, 0, 0, 0, 0, u64::from(n) * 4));
-    out.index.push(n.saturating_sub(1) as u8);
+    out.places.push(Place {
+        index: n.saturating_sub(1) as u8,
+        len: 4,
+        offset: (n.saturating_sub(1) * 4) as u16,
+    });
 }
 
 impl Emitter<'_> {
@@ -190,7 +198,7 @@ impl Emitter<'_> {
 
     fn push(&mut self, u: Uop) {
         self.out.uops.push(u);
-        self.out.index.push(self.index);
+        self.out.places.push(self.place);
     }
     fn op(&mut self, op: Op, d: Reg, a: Reg, b: Reg) {
         self.push(uop(op, d, a, b, 0, 0));
@@ -256,7 +264,7 @@ impl Emitter<'_> {
         let bdnz = if self.sf() { Op::Bdnz } else { Op::Bdnz32 };
         match (no_ctr, no_cond, target) {
             (true, true, Some(t)) => self.push(uop(Op::Jmp, 0, 0, 0, 0, t)),
-            (true, true, None) => self.push(uop(Op::JmpReg, 0, reg, 0, 0, 0)),
+            (true, true, None) => self.push(uop(Op::JmpReg, 0, reg, 0, 0, !3)),
             (true, false, Some(t)) => self.push(uop(Op::Bc, want, field, bit, next, t)),
             (true, false, None) => {
                 self.push(uop(Op::BcReg, want, field, bit, next, u64::from(reg)))
@@ -635,7 +643,7 @@ impl Emitter<'_> {
                 self.set_lr();
                 if insn & 2 != 0 {
                     self.imm(Op::MovI, R_T3, 0, offset as u64);
-                    self.push(uop(Op::JmpReg, 0, R_T3, 0, 0, 0));
+                    self.push(uop(Op::JmpReg, 0, R_T3, 0, 0, !3));
                 } else {
                     self.push(uop(
                         Op::Jmp,

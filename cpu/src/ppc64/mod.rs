@@ -450,6 +450,8 @@ pub fn ns_to_timebase(ns: u64) -> u64 {
 }
 
 impl FrontEnd for Cpu {
+    const INSTRUCTION_ALIGN: u64 = 4;
+
     #[inline(always)]
     fn core(&mut self) -> &mut Core {
         &mut self.core

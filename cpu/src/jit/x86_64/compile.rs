@@ -19,7 +19,7 @@ const SCRATCH: std::ops::Range<Reg> = R_T0..R_T0 + 4;
 /// Compiles block `n`, to lie at host address `entry`. `None` if a displacement does not fit.
 pub(super) fn block(code: &CodeCache, n: u32, thunks: &Thunks, entry: usize) -> Option<Compiled> {
     let block = code.block(n);
-    let (uops, index) = code.uops_of(n);
+    let (uops, places) = code.uops_of(n);
     let mut c = Compiler {
         ops: VecAssembler::new(entry),
         regs: Registers::default(),
@@ -31,8 +31,8 @@ pub(super) fn block(code: &CodeCache, n: u32, thunks: &Thunks, entry: usize) -> 
         instructions: block.instructions,
     };
     c.enter();
-    for (i, (u, index)) in uops.iter().zip(index).enumerate() {
-        let place = Place::new(*index, block.instructions);
+    for (i, (u, place)) in uops.iter().zip(places).enumerate() {
+        let place = Place::new(*place, block.instructions);
         c.uop(u, block.start + i as u32, place);
         c.regs.unlock();
     }
@@ -405,7 +405,7 @@ impl Compiler<'_> {
                 self.go(u.imm);
             }
             Op::JmpReg => {
-                self.go_to_register(u.a);
+                self.go_to_register(u.a, u.imm);
             }
             Op::Bc | Op::BcReg => self.branch(u),
             Op::Bdnz | Op::Bdnz32 => {
@@ -496,6 +496,14 @@ impl Compiler<'_> {
             if let Ok(imm) = u32::try_from(imm) {
                 return x!(self ; and Rd(host), DWORD imm as i32);
             }
+        }
+        if let Ok(imm) = i8::try_from(imm as i64) {
+            match op {
+                Op::AndI => x!(self ; and Rq(host), BYTE imm),
+                Op::OrI => x!(self ; or Rq(host), BYTE imm),
+                _ => x!(self ; xor Rq(host), BYTE imm),
+            }
+            return;
         }
         if let Some(imm) = small(imm) {
             match op {
@@ -882,9 +890,12 @@ impl Compiler<'_> {
         }
     }
 
-    fn go_to_register(&mut self, r: Reg) {
+    fn go_to_register(&mut self, r: Reg, mask: u64) {
         let a = self.src(r);
-        x!(self ; mov rbx, Rq(a) ; and rbx, -4);
+        x!(self ; mov rbx, Rq(a));
+        if mask != u64::MAX {
+            self.logic_immediate(Op::AndI, 3, mask);
+        }
         self.write_back(false);
         x!(self ; jmp extern self.thunks.jump);
     }

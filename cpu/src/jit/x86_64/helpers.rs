@@ -4,7 +4,7 @@ use super::LEAVE_BIAS;
 use crate::bus::Bus;
 use crate::engine::core::Core;
 use crate::engine::exec::{Fault, NEXT_PC, Pure};
-use crate::engine::{FrontEnd, Shared, interpret, load_slow, store_slow};
+use crate::engine::{FrontEnd, Shared, code, interpret, load_slow, store_slow};
 
 /// What helpers need besides their arguments: the dispatcher's references.
 pub(super) struct Env<'a, F> {
@@ -27,24 +27,28 @@ impl Status {
     pub(super) const LEAVE: u64 = 2;
 }
 
-/// Place of an instruction in its block, as it is passed to helpers: its index, and how many follow it.
+/// Place of an instruction in its block, as it is passed to helpers: its first byte (16 bits), its length (8 bits), and how many
+/// instructions follow it.
 #[derive(Clone, Copy)]
 pub(super) struct Place(u32);
 
 impl Place {
-    pub(super) fn new(index: u8, instructions: u32) -> Place {
-        let rest = instructions.saturating_sub(u32::from(index) + 1);
-        Place(u32::from(index) | rest << 8)
+    pub(super) fn new(place: code::Place, instructions: u32) -> Place {
+        let rest = instructions.saturating_sub(u32::from(place.index) + 1);
+        Place(u32::from(place.offset) | u32::from(place.len) << 16 | rest << 24)
     }
     /// As a number that code can hold.
     pub(super) fn raw(self) -> u32 {
         self.0
     }
-    fn index(self) -> u64 {
-        u64::from(self.0 & 0xff)
+    fn offset(self) -> u64 {
+        u64::from(self.0 & 0xffff)
+    }
+    fn len(self) -> u64 {
+        u64::from(self.0 >> 16 & 0xff)
     }
     fn rest(self) -> u64 {
-        u64::from(self.0 >> 8)
+        u64::from(self.0 >> 24)
     }
 }
 
@@ -74,7 +78,7 @@ pub(super) unsafe extern "sysv64" fn load<F: FrontEnd, const N: usize>(
     let place = Place(place);
     let core = f.core();
     let leaving = core.leave;
-    core.pc = core.pc.wrapping_add(place.index() * 4);
+    core.pc = core.pc.wrapping_add(place.offset());
     let done = load_slow(f, shared, bus, ea, N).map(|v| f.core().exchange.value = v);
     finish(f.core(), leaving, place, done)
 }
@@ -94,7 +98,7 @@ pub(super) unsafe extern "sysv64" fn store<F: FrontEnd, const N: usize>(
     let place = Place(place);
     let core = f.core();
     let leaving = core.leave;
-    core.pc = core.pc.wrapping_add(place.index() * 4);
+    core.pc = core.pc.wrapping_add(place.offset());
     let done = store_slow(f, shared, bus, ea, N, value);
     finish(f.core(), leaving, place, done)
 }
@@ -121,12 +125,12 @@ pub(super) unsafe extern "sysv64" fn call<F: FrontEnd>(
     } else {
         left
     };
-    core.pc = core.pc.wrapping_add(place.index() * 4);
+    core.pc = core.pc.wrapping_add(place.offset());
     core.executed = budget
         .wrapping_sub(left)
         .wrapping_sub(place.rest())
         .wrapping_sub(1);
-    core.regs[NEXT_PC] = core.pc.wrapping_add(4);
+    core.regs[NEXT_PC] = core.pc.wrapping_add(place.len());
     let uop = shared.code.uop(uop as usize);
     let done = f.call(shared, bus, uop);
     finish(f.core(), leaving, place, done)

@@ -144,7 +144,7 @@ impl Thunks {
             );
         })?;
         let next = thunks.exit_next;
-        thunks.jump = add(&mut |ops| jump(ops, next))?;
+        thunks.jump = add(&mut |ops| jump(ops, next, F::INSTRUCTION_ALIGN))?;
         let loads = [
             helpers::load::<F, 1> as *const () as usize,
             helpers::load::<F, 2> as *const () as usize,
@@ -184,7 +184,7 @@ impl Thunks {
 }
 
 /// Jump cache: see [`Tlb::jump`], whose index this computes.
-fn jump(ops: &mut Asm, miss: usize) {
+fn jump(ops: &mut Asm, miss: usize, align: u64) {
     dynasm!(ops
         ; .arch x64
         ; mov eax, ebx
@@ -192,6 +192,17 @@ fn jump(ops: &mut Asm, miss: usize) {
         ; mov rcx, rbx
         ; shr rcx, 18
         ; xor eax, ecx
+    );
+    if align < 4 {
+        dynasm!(ops
+            ; .arch x64
+            ; mov ecx, ebx
+            ; shl ecx, 14
+            ; xor eax, ecx
+        );
+    }
+    dynasm!(ops
+        ; .arch x64
         ; movzx eax, ax
         ; lea rax, [rax + rax * 2]
         ; mov rdx, [rbp + JUMPS]
