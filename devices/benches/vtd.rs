@@ -4,7 +4,8 @@
 //! invalidation and wait <= 300 ns; two threads at least 1.8 times one while a third invalidates.
 //!
 //! Other programs can only add to a time, so the best of many short samples is what a request costs; the median beside it says how
-//! busy the machine was. The last line is the exit status: 1 if a bound is not kept. `-- NAME COUNT` runs one case COUNT times and
+//! busy the machine was. For the threads, the same by the time that they had a processor is printed as well: that does not suffer from
+//! others. The exit status is 1 if a bound is not kept. `-- NAME COUNT` runs one case COUNT times and
 //! measures nothing, for a profiler or `valgrind --tool=callgrind`.
 
 #![allow(missing_docs, reason = "a program")]
@@ -12,6 +13,7 @@
 use std::cell::Cell;
 use std::hint::black_box;
 use std::process::ExitCode;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -187,15 +189,26 @@ fn measure(run: &dyn Fn()) -> (f64, f64) {
     (samples[0], samples[SAMPLES / 2])
 }
 
-/// Translations a second of `threads` threads, each to its own pages, while another invalidates a page now and then.
-fn rate(unit: &Vtd, threads: u64) -> f64 {
+/// Nanoseconds for which this thread had a processor.
+fn processor_time() -> u64 {
+    std::fs::read_to_string("/proc/thread-self/schedstat")
+        .ok()
+        .and_then(|s| s.split(' ').next()?.parse().ok())
+        .unwrap_or(0)
+}
+
+/// Translations a second of `threads` threads, each to its own pages, while another invalidates a page now and then: by the clock,
+/// and by the time that the threads had a processor.
+fn rate(unit: &Vtd, threads: u64) -> [f64; 2] {
     let stop = AtomicBool::new(false);
     let total = AtomicU64::new(0);
+    let by_processor = Mutex::new(0.0);
     let start = Instant::now();
     std::thread::scope(|s| {
         for t in 0..threads {
-            let (stop, total) = (&stop, &total);
+            let (stop, total, by_processor) = (&stop, &total, &by_processor);
             s.spawn(move || {
+                let begin = processor_time();
                 let mut n = 0;
                 while !stop.load(Ordering::Relaxed) {
                     for page in 0..64 {
@@ -205,6 +218,8 @@ fn rate(unit: &Vtd, threads: u64) -> f64 {
                     n += 64;
                 }
                 total.fetch_add(n, Ordering::Relaxed);
+                let time = (processor_time() - begin).max(1);
+                *by_processor.lock().expect("no thread panics") += n as f64 * 1e9 / time as f64;
             });
         }
         s.spawn(|| {
@@ -218,7 +233,11 @@ fn rate(unit: &Vtd, threads: u64) -> f64 {
         std::thread::sleep(THREADS_RUN);
         stop.store(true, Ordering::Relaxed);
     });
-    total.load(Ordering::Relaxed) as f64 / start.elapsed().as_secs_f64()
+    let by_clock = total.load(Ordering::Relaxed) as f64 / start.elapsed().as_secs_f64();
+    [
+        by_clock,
+        by_processor.into_inner().expect("no thread panics"),
+    ]
 }
 
 fn threads() -> bool {
@@ -227,13 +246,18 @@ fn threads() -> bool {
     let best = |threads| {
         (0..THREADS_ROUNDS)
             .map(|_| rate(&lab.unit, threads))
-            .fold(0.0, f64::max)
+            .fold([0.0f64; 2], |a, b| [a[0].max(b[0]), a[1].max(b[1])])
     };
-    let (one, two) = (best(1), best(2));
+    let ([one, one_busy], [two, two_busy]) = (best(1), best(2));
     let times = two / one;
     println!(
         "{:38} {times:7.2} times (>= 1.8)  one {one:.3e}/s, two {two:.3e}/s, one invalidation each {INVALIDATION_PERIOD:?}",
         "two threads, a third invalidates"
+    );
+    println!(
+        "{:38} {:7.2} times",
+        "  by the time that they ran",
+        two_busy / one_busy
     );
     times >= 1.8
 }
