@@ -678,10 +678,10 @@ impl Rig {
         let Meaning::Wait { event, status, .. } = meaning else {
             return;
         };
-        if let Some((at, data)) = status {
-            if let Some(s) = self.statuses.get_mut((at - STATUS) as usize / 4) {
-                *s = *data;
-            }
+        if let Some((at, data)) = status
+            && let Some(s) = self.statuses.get_mut((at - STATUS) as usize / 4)
+        {
+            *s = *data;
         }
         if *event && !self.completed {
             self.completed = true;
