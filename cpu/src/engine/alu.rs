@@ -314,7 +314,7 @@ impl Alu<'_> {
 
     fn scan(&mut self, kind: Kind, y: u64) {
         let y = self.low(y);
-        let zeros = |v: u64| u64::from(y == 0) * CF | if v == 0 { ZF } else { 0 };
+        let zeros = |v: u64| (u64::from(y == 0) * CF) | if v == 0 { ZF } else { 0 };
         match kind {
             Kind::Bsf | Kind::Bsr => {
                 self.lazy(Flags::Logic, y, 0);

@@ -11,8 +11,6 @@ use super::segment::{Segment, SegmentRegister};
 use super::{Activity, Cpu};
 use crate::engine::exec::{Access, Fault, FrontEnd};
 
-/// Error code: something other than the program caused it.
-pub(super) const EXT: u32 = 1;
 /// Error code: the selector part is a vector.
 const IDT: u32 = 2;
 /// Exceptions that can follow each other before the CPU has shut down: a double fault and a page fault among them.

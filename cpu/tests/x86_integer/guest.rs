@@ -36,8 +36,8 @@ impl Guest {
         let mut shared = Shared::new(&ram);
         shared.code.set_engine(engine);
         let put = |at: u64, v: u64| ram.write_obj(v, GuestAddress(at)).unwrap();
-        put(TABLES, TABLES + 0x1000 | 3);
-        put(TABLES + 0x1000, TABLES + 0x2000 | 3);
+        put(TABLES, (TABLES + 0x1000) | 3);
+        put(TABLES + 0x1000, (TABLES + 0x2000) | 3);
         for n in 0..16 {
             put(TABLES + 0x2000 + n * 8, n << 21 | 0x83);
         }

@@ -143,7 +143,7 @@ impl Cpu {
     fn compare_exchange(&mut self, env: &mut Env<'_>, p: &Packet, half: u8) -> Result<(), Fault> {
         let at = self.core.regs[usize::from(R_ADDRESS)];
         let size = u64::from(half) * 2;
-        if half == 8 && at % 16 != 0 {
+        if half == 8 && !at.is_multiple_of(16) {
             return Err(self.raise(Exception::general_protection()));
         }
         let _ = p;

@@ -27,7 +27,7 @@ lane!(u8: u8, i8: u8, u16: u16, i16: u16, u32: u32, i32: u32, u64: u64, i64: u64
 #[inline(always)]
 pub(super) fn el<L: Lane>(v: u128, i: usize) -> L {
     let n = 64 / L::BITS as usize;
-    let half = if i / n & 1 == 0 { v } else { v >> 64 } as u64;
+    let half = if (i / n) & 1 == 0 { v } else { v >> 64 } as u64;
     L::low((half >> ((i % n) as u32 * L::BITS)).into())
 }
 

@@ -25,6 +25,11 @@ use super::*;
 use crate::bus::BusError;
 use crate::engine::Engine;
 
+/// Writes a part of a program.
+type Write = fn(&mut CodeAssembler);
+/// Vector and error code.
+type Found = (u8, u64);
+
 const RAM: u64 = 4 << 20;
 const GDT: u64 = 0x1000;
 const IDT: u64 = 0x2000;

@@ -69,12 +69,12 @@ fn init_and_start_up() {
     rig.program(0x9000, 16, |a| asm!(a: mov(ax, cs), mov(ebx, cr0), hlt()));
     rig.cpu.start(9);
     rig.halt();
-    assert_eq!((rig.cpu.gpr(0), rig.cpu.rip()), (0x900, 8));
+    assert_eq!((rig.cpu.gpr(0), rig.cpu.rip()), (0x900, 6));
     assert_eq!(rig.cpu.gpr(3) & CR0_PE, 0);
     // Model-specific registers stay; a second start is not heard.
     assert_eq!(rig.cpu.msrs.lstar, 0x1234);
     rig.cpu.start(7);
-    assert_eq!(rig.cpu.rip(), 8);
+    assert_eq!(rig.cpu.rip(), 6);
 }
 
 #[test]

@@ -282,7 +282,7 @@ impl Rig {
     /// `None` if a program has halted by itself.
     fn vector_or_halt(&self) -> Option<u8> {
         let at = self.cpu.rip().wrapping_sub(HANDLERS);
-        (at < 0x1000).then(|| (at / 16) as u8)
+        (at < 0x1000).then_some((at / 16) as u8)
     }
 
     /// Reads [`SPOT`] as the program would.

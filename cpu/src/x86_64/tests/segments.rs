@@ -48,7 +48,7 @@ fn loads_of_data_segments_are_checked() {
 
 #[test]
 fn null_and_absent_selectors() {
-    let rows: [(u32, fn(&mut CodeAssembler), Option<(u8, u64)>); 7] = [
+    let rows: [(u32, Write, Option<Found>); 7] = [
         (0, |a| asm!(a: mov(ds, eax)), None),
         (3, |a| asm!(a: mov(gs, eax)), None),
         (0, |a| asm!(a: mov(ss, eax)), None),
@@ -111,7 +111,7 @@ fn local_tables_and_task_registers() {
         (u64::from(FREE), u64::from(TSS64))
     );
     // (descriptor, instruction, outcome)
-    let rows: [(u64, fn(&mut CodeAssembler), (u8, u64)); 5] = [
+    let rows: [(u64, Write, (u8, u64)); 5] = [
         (
             0x0000_8902_8000_000f,
             |a| asm!(a: lldt(ax)),
@@ -192,14 +192,14 @@ fn far_jumps_and_calls_are_checked() {
                 asm!(a: mov(eax, USER_DATA as u32), db(&[0x48, 0xff, if call { 0x18 } else { 0x28 }]));
             });
             match expected {
-                Ok(cs) => {
+                Ok(selector) => {
                     assert_eq!(rig.cpu.rip(), CODE + 0x801, "{access:#x}");
-                    assert_eq!(rig.cpu.segment(SegmentRegister::Cs).selector, cs);
+                    assert_eq!(rig.cpu.segment(SegmentRegister::Cs).selector, selector);
                     if call {
-                        let sp = rig.cpu.gpr(4);
-                        assert_eq!(sp, STACK - 16);
-                        assert_eq!(rig.get64(sp), CODE + 8);
-                        assert_eq!(rig.get64(sp + 8), u64::from(CODE64));
+                        let top = rig.cpu.gpr(4);
+                        assert_eq!(top, STACK - 16);
+                        assert_eq!(rig.get64(top), CODE + 8);
+                        assert_eq!(rig.get64(top + 8), u64::from(CODE64));
                     }
                 }
                 Err(expected) => {

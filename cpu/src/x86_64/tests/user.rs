@@ -37,7 +37,7 @@ fn an_exception_of_the_user_changes_to_the_stack_of_level_0() {
 
 #[test]
 fn page_faults_of_the_user() {
-    let rows: [(u64, fn(&mut CodeAssembler), u64); 6] = [
+    let rows: [(u64, Write, u64); 6] = [
         (STACK, |a| asm!(a: mov(bl, ptr(rax))), 5),
         (STACK, |a| asm!(a: mov(ptr(rax), bl)), 7),
         (STACK, |a| asm!(a: jmp(rax)), 0x15),
@@ -95,7 +95,7 @@ fn stac_and_clac_are_for_the_supervisor() {
 
 #[test]
 fn privileged_instructions_are_refused() {
-    let rows: [fn(&mut CodeAssembler); 22] = [
+    let rows: [Write; 22] = [
         |a| asm!(a: hlt()),
         |a| asm!(a: cli()),
         |a| asm!(a: sti()),
