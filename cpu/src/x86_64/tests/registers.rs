@@ -413,9 +413,11 @@ fn invlpg_drops_every_piece_of_a_large_page() {
 fn extended_state_is_saved_and_restored() {
     let mut rig = Rig::long();
     rig.cpu.cr4 |= CR4_OSXSAVE;
-    rig.cpu.vectors.ymm[3] = [0x1111, 0x2222, 0, 0];
-    rig.cpu.vectors.ymm[9] = [0x3333, 0x4444, 0, 0];
-    rig.cpu.vectors.mxcsr = 0x1f9f;
+    rig.cpu.change_vectors(|v| {
+        v.ymm[3] = [0x1111, 0x2222, 0, 0];
+        v.ymm[9] = [0x3333, 0x4444, 0, 0];
+        v.mxcsr = 0x1f9f;
+    });
     let area = USER_DATA;
     rig.run(|a| {
         asm!(a:
@@ -434,14 +436,14 @@ fn extended_state_is_saved_and_restored() {
     assert_eq!(rig.get64(area + 512), 2);
     assert_eq!(rig.get64(area + 0x800 + 512), 2);
     assert_eq!(rig.get64(area + 0x800 + 520), 1 << 63 | 3);
-    rig.cpu.vectors = simd::Vectors::default();
+    rig.cpu.change_vectors(|v| *v = simd::Vectors::default());
     rig.step(|a| asm!(a: mov(eax, 3), mov(edx, 0), xrstor64(ptr(area + 0x800))));
-    assert_eq!(rig.cpu.vectors.ymm[9][1], 0x4444);
-    assert_eq!(rig.cpu.vectors.mxcsr, 0x1f9f);
+    assert_eq!(rig.cpu.vectors().ymm[9][1], 0x4444);
+    assert_eq!(rig.cpu.vectors().mxcsr, 0x1f9f);
     // What is not present goes to its initial state.
     rig.put64(area + 512, 0);
     rig.step(|a| asm!(a: mov(eax, 3), mov(edx, 0), xrstor64(ptr(area))));
-    assert_eq!(rig.cpu.vectors.ymm[9], [0; 4]);
+    assert_eq!(rig.cpu.vectors().ymm[9], [0; 4]);
 }
 
 #[test]

@@ -142,9 +142,9 @@ fn a_saved_state_is_restored_and_the_unit_initialized() {
     }
     x.signal(PE as u16);
     let before = x.clone();
-    let image = x.fnsave();
+    let image = x.fnsave(true);
     assert_eq!((x.control, x.status, x.full), (0x37f, 0, 0));
-    x.frstor(&image);
+    x.frstor(&image, true);
     assert_eq!(x, before);
     assert_eq!(X87::from_bytes(&before.to_bytes()), before);
 }
