@@ -9,7 +9,7 @@ use dynasmrt::{DynamicLabel, DynasmApi, DynasmLabelApi, VecAssembler, dynasm};
 
 use super::helpers::Place;
 use super::registers::Registers;
-use super::thunks::{INDEX_MASK, INDEX_SHIFT, READ, Thunks, VALUE, WRITE, register};
+use super::thunks::{INDEX_MASK, INDEX_SHIFT, READ, Thunks, WRITE, register};
 use crate::engine::CodeCache;
 use crate::engine::uop::{Op, R_CA, R_CA32, R_SO, R_T0, R_ZERO, Reg, Uop};
 use crate::ram::PAGE;
@@ -27,6 +27,7 @@ pub(super) fn block(code: &CodeCache, n: u32, thunks: &Thunks, entry: usize) -> 
         references: Vec::new(),
         thunks,
         compared: None,
+        flags: flags::State::default(),
         page_offset: i64::from(block.offset),
         instructions: block.instructions,
     };
@@ -93,6 +94,7 @@ enum Cold {
         thunk: usize,
         place: Place,
         dirty: Vec<(u8, Reg)>,
+        flags: Vec<(Reg, flags::Late)>,
         /// Store: the register whose value it is, its size, and whether it is reversed.
         value: Option<(u8, u8, bool)>,
     },
@@ -116,6 +118,7 @@ struct Compiler<'a> {
     references: Vec<usize>,
     thunks: &'a Thunks,
     compared: Option<Compared>,
+    flags: flags::State,
     page_offset: i64,
     instructions: u32,
 }
@@ -126,6 +129,9 @@ macro_rules! x {
         dynasm!(ops ; .arch x64 ; $($code)*)
     }};
 }
+
+mod flags;
+mod x86;
 
 fn small(imm: u64) -> Option<i32> {
     i32::try_from(imm as i64).ok()
@@ -184,6 +190,7 @@ impl Compiler<'_> {
         {
             self.compared = None;
         }
+        self.settle_flags(r);
         let host = match self.regs.find(r) {
             Some(host) => host,
             None => self.assign(r),
@@ -192,8 +199,9 @@ impl Compiler<'_> {
         host
     }
 
-    /// Writes all changed registers back to the file, except scratch registers if the instruction is over. Changes no flag.
+    /// Writes all changed registers back to the file, except scratch registers if the instruction is over. Changes no flag; uses rdx.
     fn write_back(&mut self, scratch: bool) {
+        self.write_flags_back();
         for (host, r) in self.regs.dirty() {
             if scratch || !SCRATCH.contains(&r) {
                 self.store_register(host, r);
@@ -228,7 +236,24 @@ impl Compiler<'_> {
     /// Compiles one micro-operation, number `number` of the code cache.
     #[allow(clippy::too_many_lines, reason = "one case per micro-operation")]
     fn uop(&mut self, u: &Uop, number: u32, place: Place) {
+        if self.flag_uop(u) {
+            return;
+        }
+        let done = self.x86_uop(u);
+        if !matches!(
+            u.op,
+            Op::Mov | Op::MovI | Op::Lea | Op::SetCc | Op::Cmov64 | Op::Cmov32 | Op::Cmov16
+        ) {
+            self.forget_host_flags();
+        }
+        if done {
+            return;
+        }
         match u.op {
+            Op::MovI if u.imm == 0 && self.has_host_flags() => {
+                let d = self.dst(u.d);
+                x!(self ; mov Rd(d), DWORD 0);
+            }
             Op::MovI => {
                 let d = self.dst(u.d);
                 self.set(d, u.imm);
@@ -358,6 +383,7 @@ impl Compiler<'_> {
                 self.logic_immediate(Op::AndI, 0, u.imm);
                 self.result(u.d);
             }
+            Op::RotIns if self.insert_low(u) => {}
             Op::RotIns => {
                 let (a, d) = (self.src(u.a), self.src(u.d));
                 x!(self ; mov rax, Rq(a) ; rol rax, u.aux as i8);
@@ -398,42 +424,10 @@ impl Compiler<'_> {
                 self.store(u, place);
             }
             Op::LdM8 | Op::LdM16 | Op::LdM32 | Op::LdM64 => self.load(u, place),
-            Op::Jcc | Op::JccReg => self.branch_on_flags(u, number, place),
             Op::Bz => self.branch_on_zero(u),
-            Op::Lea
-            | Op::Add32
-            | Op::Sub32
-            | Op::And32
-            | Op::Or32
-            | Op::Xor32
-            | Op::AddF64
-            | Op::SubF64
-            | Op::AndF64
-            | Op::OrF64
-            | Op::XorF64
-            | Op::CmpF64
-            | Op::TestF64
-            | Op::AddF32
-            | Op::SubF32
-            | Op::AndF32
-            | Op::OrF32
-            | Op::XorF32
-            | Op::CmpF32
-            | Op::TestF32
-            | Op::AluF
-            | Op::ShlN32
-            | Op::ShrN32
-            | Op::SarN32
-            | Op::ShlN64
-            | Op::ShrN64
-            | Op::SarN64
-            | Op::SetCc
-            | Op::Cmov64
-            | Op::Cmov32
-            | Op::Cmov16
-            | Op::Pure
-            | Op::Sra64
-            | Op::Sra32 => self.helper(self.thunks.simple, number, place),
+            Op::Pure | Op::Sra64 | Op::Sra32 | Op::AluF => {
+                self.helper(self.thunks.simple, number, place)
+            }
             Op::Call => self.helper(self.thunks.call, number, place),
             Op::CallEnd => self.helper(self.thunks.call_end, number, place),
             Op::Jmp => {
@@ -464,6 +458,8 @@ impl Compiler<'_> {
                 x!(self ; =>other);
                 self.go(u64::from(u.aux));
             }
+            // Those of the front end for x86-64.
+            _ => {}
         }
     }
 
@@ -840,6 +836,7 @@ impl Compiler<'_> {
         self.effective_address(u);
         let (label, back) = (self.ops.new_dynamic_label(), self.ops.new_dynamic_label());
         let dirty = self.regs.dirty().collect();
+        let flags = self.late_flags();
         let d = self.dst(u.d);
         let modify = matches!(u.op, Op::LdM8 | Op::LdM16 | Op::LdM32 | Op::LdM64);
         self.translate(if modify { WRITE } else { READ }, n, label);
@@ -873,6 +870,7 @@ impl Compiler<'_> {
             },
             place,
             dirty,
+            flags,
             value: None,
         });
     }
@@ -900,6 +898,7 @@ impl Compiler<'_> {
             thunk: self.thunks.store[n.trailing_zeros() as usize],
             place,
             dirty: self.regs.dirty().collect(),
+            flags: self.late_flags(),
             value: Some((v, n, reversed)),
         });
     }
@@ -907,6 +906,7 @@ impl Compiler<'_> {
     fn helper(&mut self, thunk: usize, number: u32, place: Place) {
         self.write_back(true);
         self.regs.forget();
+        self.forget_flags();
         self.compared = None;
         x!(self
             ; mov esi, DWORD number as i32
@@ -995,21 +995,6 @@ impl Compiler<'_> {
         self.go(u64::from(u.aux));
     }
 
-    fn branch_on_flags(&mut self, u: &Uop, number: u32, place: Place) {
-        self.helper(self.thunks.simple, number, place);
-        let other = self.ops.new_dynamic_label();
-        x!(self ; cmp BYTE [rbp + VALUE], 0);
-        if u.op == Op::JccReg {
-            let a = self.src(u.a);
-            x!(self ; je =>other ; mov rbx, Rq(a) ; jmp extern self.thunks.jump);
-        } else {
-            x!(self ; je =>other);
-            self.go(u.imm);
-        }
-        x!(self ; =>other);
-        self.go(u64::from(u.aux));
-    }
-
     fn branch_on_zero(&mut self, u: &Uop) {
         let a = self.src(u.a);
         self.write_back(false);
@@ -1048,11 +1033,15 @@ impl Compiler<'_> {
                     thunk,
                     place,
                     dirty,
+                    flags,
                     value,
                 } => {
                     x!(self ; =>label);
                     for (host, r) in dirty {
                         self.store_register(host, r);
+                    }
+                    for (flag, late) in flags {
+                        self.put_late(flag, late);
                     }
                     if let Some((v, n, reversed)) = value {
                         x!(self ; mov rcx, Rq(v));

@@ -40,6 +40,12 @@ impl Registers {
         Some(HOSTS[slot as usize])
     }
 
+    /// The host register that holds `r`, which may be given away.
+    pub(super) fn peek(&self, r: Reg) -> Option<u8> {
+        let slot = self.slot[r as usize];
+        (slot != NONE).then(|| HOSTS[slot as usize])
+    }
+
     /// Gives `r`, which has none, a host register, and says which register must be written back to the file before.
     pub(super) fn assign(&mut self, r: Reg) -> (u8, Option<(u8, Reg)>) {
         // At most four are locked: three operands and a destination.
