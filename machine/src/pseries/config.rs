@@ -44,6 +44,17 @@ pub struct MachineConfig {
 }
 
 impl MachineConfig {
+    /// The same with the images, which are gone here.
+    pub fn take_images(&mut self) -> MachineConfig {
+        let (kernel, initrd, bios) = (self.kernel.take(), self.initrd.take(), self.bios.take());
+        MachineConfig {
+            kernel,
+            initrd,
+            bios,
+            ..self.clone()
+        }
+    }
+
     /// Host bridges by number, with the devices behind each.
     ///
     /// # Errors
