@@ -25,6 +25,8 @@ mod sync {
     pub const WAYS: usize = 1;
 }
 
+#[path = "../src/vtd/caches/front.rs"]
+mod front;
 #[path = "../src/vtd/caches/grace.rs"]
 mod grace;
 #[path = "../src/vtd/caches/table.rs"]
@@ -32,6 +34,7 @@ mod table;
 
 use std::sync::Arc;
 
+use front::Front;
 use grace::Grace;
 use sync::{AtomicU64, Ordering};
 use table::Table;
@@ -40,9 +43,12 @@ use table::Table;
 const PRESENT: u64 = 1;
 const DIRTY: u64 = 2;
 const KEY: [u64; 1] = [1];
+/// The same page in the front.
+const PAGE: [u64; 2] = [1, 7];
 
 struct Model {
     cache: Table<1, 1>,
+    front: Front,
     grace: Grace,
     entry: AtomicU64,
     /// Set by the driver once its wait has completed and the page is used for something else.
@@ -53,6 +59,7 @@ impl Model {
     fn new() -> Arc<Self> {
         Arc::new(Model {
             cache: Table::new(1),
+            front: Front::new(1),
             grace: Grace::default(),
             entry: AtomicU64::new(0x1000 | PRESENT),
             reused: AtomicU64::new(0),
@@ -83,11 +90,34 @@ impl Model {
         self.grace.leave(ticket);
     }
 
+    /// The same through the front: answers of the cache are kept there, and asked for first.
+    fn dma_in_front(&self, hint: usize) {
+        let ticket = self.grace.enter(hint);
+        let now = self.front.generation();
+        let translated = self.front.get(PAGE, now).or_else(|| {
+            // A walk that the cache has nothing of: the front alone decides over what comes later.
+            let found = self.cache.get(&KEY).map(|[value]| value).or_else(|| {
+                let entry = self.entry.load(Ordering::SeqCst);
+                (entry & PRESENT != 0).then_some(entry)
+            });
+            found.inspect(|entry| self.front.fill(PAGE, *entry, now))
+        });
+        if translated.is_some() {
+            assert_eq!(
+                self.reused.load(Ordering::SeqCst),
+                0,
+                "stale use after a completed wait"
+            );
+        }
+        self.grace.leave(ticket);
+    }
+
     /// A driver unmaps the page and invalidates; if the wait completes at once, it uses the page for something else. Returns the epoch
     /// waited for: the model checker tries both outcomes, so there is no need to loop.
     fn unmap(&self) -> u64 {
         self.entry.store(0, Ordering::SeqCst);
         self.cache.remove_key(&KEY);
+        self.front.forget();
         let target = self.grace.advance();
         if self.grace.passed(target) {
             self.reused.store(1, Ordering::SeqCst);
@@ -99,6 +129,7 @@ impl Model {
     fn check_end(&self, target: u64) {
         assert!(self.grace.passed(target));
         assert_eq!(self.cache.get(&KEY), None);
+        assert_eq!(self.front.get(PAGE, self.front.generation()), None);
     }
 }
 
@@ -147,6 +178,59 @@ fn two_devices_share_slots() {
         t.join().unwrap();
         u.join().unwrap();
         m.check_end(target);
+    });
+}
+
+/// The cache holds the page before; the front is filled from it while it is unmapped.
+#[test]
+fn no_stale_answer_in_front() {
+    bounded(3, || {
+        let m = Model::new();
+        m.cache.fill(KEY, [0x1000 | PRESENT], m.cache.generation());
+        let device = m.clone();
+        let t = loom::thread::spawn(move || device.dma_in_front(0));
+        let target = m.unmap();
+        t.join().unwrap();
+        m.check_end(target);
+    });
+}
+
+/// The second DMA finds what the first left in front.
+#[test]
+fn no_stale_answer_in_front_by_a_second_dma() {
+    bounded(2, || {
+        let m = Model::new();
+        let device = m.clone();
+        let t = loom::thread::spawn(move || {
+            device.dma_in_front(0);
+            device.dma_in_front(0);
+        });
+        let target = m.unmap();
+        t.join().unwrap();
+        m.check_end(target);
+    });
+}
+
+/// Two devices fill one line of the front, and each reads what it or the other put there.
+#[test]
+fn answers_in_front_are_read_whole() {
+    bounded(3, || {
+        let front = Arc::new(Front::new(1));
+        let other = front.clone();
+        let t = loom::thread::spawn(move || {
+            other.fill([2, 20], 200, other.generation());
+            other.forget();
+            other.fill([1, 11], 111, other.generation());
+        });
+        let now = front.generation();
+        front.fill([1, 10], 100, now);
+        for (key, value) in [([1, 10], 100), ([2, 20], 200), ([1, 11], 111)] {
+            if let Some(found) = front.get(key, front.generation()) {
+                assert_eq!(found, value);
+            }
+        }
+        t.join().unwrap();
+        assert_eq!(front.get([2, 20], front.generation()), None);
     });
 }
 

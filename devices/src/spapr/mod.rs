@@ -1,5 +1,6 @@
 //! sPAPR: what a pseries guest reaches by hypercall and RTAS, and its PCI host bridge.
 
+pub mod drc;
 pub mod eeh;
 pub mod hcall;
 pub mod iommu;

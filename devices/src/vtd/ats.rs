@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use super::counters::Counting;
 use super::memory::TableMemory;
 use super::request::{AddressType, Request};
 use super::spec::fault::Reason;
@@ -88,7 +89,8 @@ impl<M: TableMemory> Vtd<M> {
             return Err(Failure::UnsupportedRequest);
         }
         let walker = self.walker(&self.inner.caches);
-        let mut result = walker.translate(&request, &mut ());
+        let counting = &mut Counting(&self.inner.tally);
+        let mut result = walker.translate(&request, counting);
         // A device that asked to write takes what it can get: the page may be readable.
         if result.as_ref().is_err_and(|f| lacks_permission(f.reason)) {
             let read = Request {
@@ -96,7 +98,7 @@ impl<M: TableMemory> Vtd<M> {
                 ..request
             };
             result = walker
-                .translate(&read, &mut ())
+                .translate(&read, counting)
                 .map(|t| super::Translation { write: false, ..t });
         }
         match result {

@@ -6,7 +6,7 @@ use super::memory::TableMemory;
 use super::registers::PROTECTED_GRANULE;
 use super::spec::queue::{address, address_mask, hint};
 use super::spec::registers::{EPM, global};
-use super::{Late, Vtd};
+use super::{Invalidation, Late, Vtd};
 
 impl<M: TableMemory> Vtd<M> {
     /// GCMD. VT-d 4.1 §11.4.4.1.
@@ -40,12 +40,16 @@ impl<M: TableMemory> Vtd<M> {
         }
         gsts = gsts & !levels | value & levels;
         live.status.store(gsts, Ordering::SeqCst);
+        let tally = &self.inner.tally;
         if value & global::SRTP != 0 && c.esrtps {
+            tally.invalidation(Invalidation::RootTable);
             self.inner.caches.clear_translations();
         }
-        if value & global::SIRTP != 0 && c.esirtps {
+        if value & global::SIRTP != 0 && c.interrupt_remapping && c.esirtps {
+            tally.invalidation(Invalidation::InterruptTable);
             self.inner.caches.interrupt.clear();
         }
+        self.inner.caches.front.forget();
         // WBF: there are no buffers, so WBFS is clear again at once.
         self.after_drain(Late::Gsts(gsts));
         if restart_queue {
@@ -68,13 +72,26 @@ impl<M: TableMemory> Vtd<M> {
         };
         if usable {
             let cache = &self.inner.caches.context;
-            match ccmd >> 61 & 3 {
-                1 => cache.clear(),
-                2 => cache.remove_domain(ccmd as u16),
-                3 => cache.remove_source((ccmd >> 16) as u16, (ccmd >> 32 & 3) as u8),
-                _ => {}
+            let kind = match ccmd >> 61 & 3 {
+                1 => {
+                    cache.clear();
+                    Some(Invalidation::ContextGlobal)
+                }
+                2 => {
+                    cache.remove_domain(ccmd as u16);
+                    Some(Invalidation::ContextDomain)
+                }
+                3 => {
+                    cache.remove_source((ccmd >> 16) as u16, (ccmd >> 32 & 3) as u8);
+                    Some(Invalidation::ContextDevice)
+                }
+                _ => None,
+            };
+            if let Some(kind) = kind {
+                self.inner.tally.invalidation(kind);
             }
         }
+        self.inner.caches.front.forget();
         self.after_drain(Late::ContextCommand);
     }
 
@@ -91,12 +108,25 @@ impl<M: TableMemory> Vtd<M> {
         if actual == 3 && (!self.inner.config.psi || too_large) {
             actual = 2;
         }
-        match actual {
-            1 => self.invalidate_all(),
-            2 => self.invalidate_domain(domain),
-            3 => self.invalidate_pages(domain, iva),
-            _ => {}
+        let kind = match actual {
+            1 => {
+                self.invalidate_all();
+                Some(Invalidation::IotlbGlobal)
+            }
+            2 => {
+                self.invalidate_domain(domain);
+                Some(Invalidation::IotlbDomain)
+            }
+            3 => {
+                self.invalidate_pages(domain, iva);
+                Some(Invalidation::IotlbPages)
+            }
+            _ => None,
+        };
+        if let Some(kind) = kind {
+            self.inner.tally.invalidation(kind);
         }
+        self.inner.caches.front.forget();
         self.lock().state.iotlb = iotlb & !(3 << 57) | actual << 57;
         self.after_drain(Late::IotlbCommand);
     }

@@ -66,15 +66,19 @@ impl<M: TableMemory> Vtd<M> {
     /// # Errors
     /// The fault; the interrupt is dropped.
     pub fn remap_interrupt(&self, request: &InterruptRequest) -> Result<Delivery, Fault> {
-        self.remap(request, &mut ()).map_err(|(fault, index)| {
-            let mut g = self.lock();
-            g.counters.faults += 1;
-            g.record(
-                &fault,
-                Record::interrupt(fault.reason, request.source.0, index),
-            );
-            fault
-        })
+        let tally = &self.inner.tally;
+        let result = self.remap(request, &mut ());
+        match result {
+            Ok(Delivery::Unchanged) => tally.unchanged(),
+            Ok(Delivery::Remapped(_)) => tally.remapped(),
+            Ok(Delivery::Posted(_)) => tally.posted(),
+            Err((fault, index)) => {
+                tally.interrupt_blocked();
+                let record = Record::interrupt(fault.reason, request.source.0, index);
+                self.record(&fault, record);
+            }
+        }
+        result.map_err(|(fault, _)| fault)
     }
 
     pub(super) fn remap<O: Observer>(

@@ -17,14 +17,17 @@
 //! **Bounds.** A walk reads at most 5 levels (nested: 5 times 5, and once again for each changed entry, 64 times); one call of the
 //! queue handles at most two queues' worth of descriptors; what is pending (device-TLB invalidations, waits, page requests) is capped.
 
+mod answer;
 pub mod ats;
 pub mod caches;
 mod commands;
 pub mod config;
+mod counters;
 pub mod embed;
 pub mod explain;
 pub mod interrupt;
 pub mod memory;
+mod message;
 mod page_request;
 mod queue;
 #[cfg(any(test, feature = "testing"))]
@@ -40,19 +43,26 @@ pub mod testing;
 mod tests;
 pub mod walk;
 
-use std::cell::Cell;
+/// The example in the documentation.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/vtd.md")]
+mod documentation {}
+
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use serde::{Deserialize, Serialize};
-
 pub use self::config::{CacheConfig, Capabilities, Config, ConfigError};
+pub use self::counters::{Counters, Interrupts, Invalidation};
+pub use self::interrupt::{Delivery, Interrupt, InterruptRequest};
+pub use self::message::{Outcome, message_of_io_apic};
 pub use self::page_request::{PageRequest, PageRequestOutcome};
 pub use self::request::{AddressType, Fault, Operation, Request, Structure, Translation};
+pub use self::spec::registers::SIZE as REGISTERS_SIZE;
 
 use self::caches::Caches;
 use self::caches::grace::{Grace, Ticket};
+use self::counters::{Counting, Tally, thread_number};
 use self::memory::TableMemory;
 use self::registers::Todo;
 use self::spec::fault::{Reason, Record};
@@ -145,19 +155,6 @@ impl Actions {
     }
 }
 
-/// What happened so far, for reports.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Counters {
-    /// Requests that were blocked.
-    pub faults: u64,
-    /// Faults not recorded because of FPD.
-    pub suppressed_faults: u64,
-    /// Faults not recorded because no register was free.
-    pub lost_faults: u64,
-    /// Faults from a cached entry that is present by now: with CAP.CM, software did not flush after it made it so.
-    pub caching_mode_violations: u64,
-}
-
 /// The values that requests look at, as GCMD put them in force.
 #[derive(Debug, Default)]
 struct Live {
@@ -184,7 +181,6 @@ enum Late {
 struct Guarded {
     state: State,
     actions: Actions,
-    counters: Counters,
     /// With the epoch that must have passed.
     late: Vec<(u64, Late)>,
     /// Somebody is fetching descriptors.
@@ -197,6 +193,10 @@ struct Guarded {
     writing: bool,
 }
 
+/// On cache lines of its own (processors fetch pairs), so that those who write it do not disturb those who read its neighbours.
+#[repr(align(128))]
+struct Apart<T>(T);
+
 type Waker = Arc<dyn Fn() + Send + Sync>;
 
 struct Inner<M> {
@@ -206,9 +206,12 @@ struct Inner<M> {
     caches: Caches,
     grace: Grace,
     live: Live,
-    guarded: Mutex<Guarded>,
+    guarded: Apart<Mutex<Guarded>>,
+    tally: Tally,
+    /// Requests left actions to be taken.
+    left: Apart<AtomicBool>,
     /// Something waits for DMA in flight.
-    waiting: AtomicBool,
+    waiting: Apart<AtomicBool>,
     waker: Mutex<Option<Waker>>,
 }
 
@@ -247,18 +250,6 @@ impl<M: TableMemory> Drop for Guard<'_, M> {
     }
 }
 
-/// A small number for each thread.
-fn thread_hint() -> usize {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    thread_local!(static HINT: Cell<usize> = const { Cell::new(usize::MAX) });
-    HINT.with(|hint| {
-        if hint.get() == usize::MAX {
-            hint.set(NEXT.fetch_add(1, Ordering::Relaxed));
-        }
-        hint.get()
-    })
-}
-
 impl<M: TableMemory> Vtd<M> {
     /// A unit after reset, with its tables in `memory`.
     ///
@@ -269,7 +260,6 @@ impl<M: TableMemory> Vtd<M> {
         let guarded = Guarded {
             state: State::new(&config),
             actions: Actions::default(),
-            counters: Counters::default(),
             late: Vec::new(),
             fetching: false,
             draining: None,
@@ -284,8 +274,10 @@ impl<M: TableMemory> Vtd<M> {
                 memory,
                 grace: Grace::default(),
                 live: Live::default(),
-                guarded: Mutex::new(guarded),
-                waiting: AtomicBool::new(false),
+                guarded: Apart(Mutex::new(guarded)),
+                tally: Tally::default(),
+                left: Apart(AtomicBool::new(false)),
+                waiting: Apart(AtomicBool::new(false)),
                 waker: Mutex::new(None),
             }),
         })
@@ -312,15 +304,18 @@ impl<M: TableMemory> Vtd<M> {
     }
 
     fn lock(&self) -> MutexGuard<'_, Guarded> {
-        self.inner.guarded.lock().unwrap_or_else(|e| e.into_inner())
+        self.inner
+            .guarded
+            .0
+            .lock()
+            .unwrap_or_else(|e| e.into_inner())
     }
 
     /// What happened so far.
     pub fn counters(&self) -> Counters {
-        let g = self.lock();
         Counters {
-            lost_faults: g.state.lost_faults,
-            ..g.counters
+            lost_faults: self.lock().state.lost_faults,
+            ..self.inner.tally.counters()
         }
     }
 
@@ -366,9 +361,37 @@ impl<M: TableMemory> Vtd<M> {
     /// What requests and other threads left to be done.
     pub fn take_actions(&self) -> Actions {
         let mut g = self.lock();
+        self.inner.left.0.store(false, Ordering::Relaxed);
         let mut actions = std::mem::take(&mut g.actions);
         actions.run_again = g.draining.is_some() || !g.late.is_empty() || g.more;
         actions
+    }
+
+    /// True if requests, interrupts or page requests have left something for [`Vtd::take_actions`]: a fault event, say. Cheap enough to
+    /// be asked after each DMA.
+    pub fn has_actions(&self) -> bool {
+        self.inner.left.0.load(Ordering::Relaxed)
+    }
+
+    /// Back to the state after power-on: registers, caches and what was pending. Counters stay. No DMA may be in flight.
+    pub fn reset(&self) {
+        let Inner { live, caches, .. } = &*self.inner;
+        {
+            let mut g = self.lock();
+            g.state = State::new(&self.inner.config);
+            g.actions = Actions::default();
+            g.late.clear();
+            g.draining = None;
+            g.more = false;
+            live.status.store(0, Ordering::SeqCst);
+            live.rtaddr.store(0, Ordering::SeqCst);
+            live.irta.store(0, Ordering::SeqCst);
+            self.inner.left.0.store(false, Ordering::Relaxed);
+            self.inner.waiting.0.store(false, Ordering::SeqCst);
+        }
+        caches.clear_translations();
+        caches.interrupt.clear();
+        self.protect();
     }
 
     /// Marks a DMA as in flight until the guard is dropped: invalidations wait for it.
@@ -376,14 +399,14 @@ impl<M: TableMemory> Vtd<M> {
     pub fn enter(&self) -> Guard<'_, M> {
         Guard {
             unit: self,
-            ticket: self.inner.grace.enter(thread_hint()),
+            ticket: self.inner.grace.enter(thread_number()),
         }
     }
 
     #[inline]
     fn leave(&self, ticket: Ticket) {
         self.inner.grace.leave(ticket);
-        if self.inner.waiting.load(Ordering::SeqCst) {
+        if self.inner.waiting.0.load(Ordering::SeqCst) {
             self.wake();
         }
     }
@@ -410,7 +433,7 @@ impl<M: TableMemory> Vtd<M> {
             }
             std::hint::spin_loop();
         }
-        self.inner.waiting.store(true, Ordering::SeqCst);
+        self.inner.waiting.0.store(true, Ordering::SeqCst);
         // The last DMA may have ended before it could see the flag.
         if self.inner.grace.passed(target) {
             Ok(())
@@ -434,7 +457,7 @@ impl<M: TableMemory> Vtd<M> {
 
     /// Applies what waited long enough.
     fn settle(&self) {
-        if !self.inner.waiting.load(Ordering::SeqCst) {
+        if !self.inner.waiting.0.load(Ordering::SeqCst) {
             return;
         }
         let mut g = self.lock();
@@ -450,7 +473,7 @@ impl<M: TableMemory> Vtd<M> {
             g.apply(late);
         }
         if g.late.is_empty() && g.draining.is_none() {
-            self.inner.waiting.store(false, Ordering::SeqCst);
+            self.inner.waiting.0.store(false, Ordering::SeqCst);
         }
     }
 
@@ -481,18 +504,43 @@ impl<M: TableMemory> Vtd<M> {
     /// Why the request is blocked.
     #[inline]
     pub fn translate(&self, request: &Request) -> Result<Translation, Blocked> {
+        let front = &self.inner.caches.front;
+        let generation = front.generation();
+        if let Some(key) = answer::key(request)
+            && let Some(word) = front.get(key, generation)
+            && let Some(translation) = answer::decode(word, request)
+        {
+            self.inner.tally.hit();
+            return Ok(translation);
+        }
+        self.translate_behind(request, generation)
+    }
+
+    /// Translates what the front has no answer for.
+    #[inline(never)]
+    fn translate_behind(&self, request: &Request, generation: u64) -> Result<Translation, Blocked> {
         if self.inner.live.status.load(Ordering::Acquire) & global::TE == 0 {
             return self.pass(request);
         }
-        match self.walker(&self.inner.caches).translate(request, &mut ()) {
+        let caches = &self.inner.caches;
+        let counting = &mut Counting(&self.inner.tally);
+        match self.walker(caches).translate(request, counting) {
             // Remapped requests are the tables' business.
             Ok(t)
                 if self.is_protected(t.address)
                     && (t.pass_through || request.address_type == AddressType::Translated) =>
             {
+                self.inner.tally.protected();
                 Err(Blocked::Protected)
             }
-            Ok(t) => Ok(t),
+            Ok(t) => {
+                if let Some(key) = answer::key(request)
+                    && let Some(word) = answer::encode(request, &t)
+                {
+                    caches.front.fill(key, word, generation);
+                }
+                Ok(t)
+            }
             Err(fault) => {
                 self.fault(request, &fault);
                 Err(Blocked::Fault(fault))
@@ -503,8 +551,10 @@ impl<M: TableMemory> Vtd<M> {
     /// Translation is off.
     fn pass(&self, request: &Request) -> Result<Translation, Blocked> {
         if self.is_protected(request.address) {
+            self.inner.tally.protected();
             return Err(Blocked::Protected);
         }
+        self.inner.tally.untranslated();
         Ok(Translation {
             address: request.address,
             page_shift: if self.inner.live.protect.load(Ordering::Relaxed) {
@@ -534,10 +584,30 @@ impl<M: TableMemory> Vtd<M> {
         // A cached answer that a walk would not give.
         let stale =
             self.inner.config.caching_mode && fault.place.is_none() && self.walk(request).is_ok();
+        if stale {
+            self.inner.tally.caching_mode_violation();
+        }
+        self.record(fault, request.record(fault.reason));
+    }
+
+    /// Counts a fault, and records it unless FPD says otherwise.
+    fn record(&self, fault: &Fault, record: Record) {
+        self.inner.tally.fault(fault.reason.code());
+        if !fault.is_recorded() {
+            self.inner.tally.suppressed();
+            return;
+        }
         let mut g = self.lock();
-        g.counters.faults += 1;
-        g.counters.caching_mode_violations += u64::from(stale);
-        g.record(fault, request.record(fault.reason));
+        let message = g.state.record(record);
+        self.send(&mut g, message);
+    }
+
+    /// Leaves a message for the next [`Vtd::take_actions`].
+    fn send(&self, g: &mut Guarded, message: Option<Msi>) {
+        if message.is_some() {
+            g.send(message);
+            self.inner.left.0.store(true, Ordering::Relaxed);
+        }
     }
 }
 
@@ -548,15 +618,6 @@ impl Guarded {
         {
             self.actions.messages.push(message);
         }
-    }
-
-    fn record(&mut self, fault: &Fault, record: Record) {
-        if !fault.is_recorded() {
-            self.counters.suppressed_faults += 1;
-            return;
-        }
-        let message = self.state.record(record);
-        self.send(message);
     }
 
     fn apply(&mut self, late: Late) {
@@ -591,7 +652,7 @@ impl<M: TableMemory> Translator for Vtd<M> {
     }
 
     fn enter(&self) -> usize {
-        self.inner.grace.enter(thread_hint()).number()
+        self.inner.grace.enter(thread_number()).number()
     }
 
     fn leave(&self, token: usize) {

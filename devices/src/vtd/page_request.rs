@@ -40,9 +40,7 @@ impl<M: TableMemory> Vtd<M> {
         if let Err(fault) = self.check_page_request(request) {
             let as_request = as_request(request);
             let entry = record(&as_request, fault.reason, RequestType::PageRequest, 0);
-            let mut g = self.lock();
-            g.counters.faults += 1;
-            g.record(&fault, entry);
+            self.record(&fault, entry);
             return reject(ResponseCode::InvalidRequest);
         }
         let first = {
@@ -50,7 +48,7 @@ impl<M: TableMemory> Vtd<M> {
             // Once a request is lost, all are, until software has drained the queue and cleared PRO.
             if g.state.prs & PRO != 0 || g.state.page_queue_full() {
                 let message = g.state.set_page_status(PRO);
-                g.send(message);
+                self.send(&mut g, message);
                 return reject(ResponseCode::Success);
             }
             g.state.page_requests.push_back(request.encode());
@@ -86,7 +84,7 @@ impl<M: TableMemory> Vtd<M> {
             s.page_requests.pop_front();
             s.pqt = (s.pqt + SIZE) & (s.page_queue_size() - 1);
             let message = s.set_page_status(PPR);
-            g.send(message);
+            self.send(&mut g, message);
         }
     }
 

@@ -11,7 +11,7 @@ use super::spec::page_request::ResponseCode;
 use super::spec::queue::{self, QueueError, types, wait};
 use super::spec::registers::{IQA_DW, TableMode, fsts};
 use super::state::{PendingDeviceTlb, PendingWait, State};
-use super::{DeviceTlbInvalidation, PageGroupResponse, Vtd};
+use super::{DeviceTlbInvalidation, Invalidation, PageGroupResponse, Vtd};
 
 /// Device-TLB invalidations, and waits behind them, that can be pending; the queue stops fetching until some are answered.
 const MAX_PENDING: usize = 64;
@@ -58,6 +58,39 @@ pub(super) enum Descriptor {
         high: u64,
     },
     Response(PageGroupResponse),
+}
+
+impl Descriptor {
+    /// True if answers to DMA may change.
+    const fn concerns_dma(&self) -> bool {
+        use Descriptor::*;
+        !matches!(
+            self,
+            InterruptAll | InterruptIndex { .. } | DeviceTlb { .. } | Wait { .. } | Response(_)
+        )
+    }
+
+    /// As it is counted; None for what invalidates nothing.
+    const fn kind(&self) -> Option<Invalidation> {
+        use Invalidation as I;
+        Some(match self {
+            Descriptor::ContextAll => I::ContextGlobal,
+            Descriptor::ContextDomain(_) => I::ContextDomain,
+            Descriptor::ContextDevice { .. } => I::ContextDevice,
+            Descriptor::IotlbAll => I::IotlbGlobal,
+            Descriptor::IotlbDomain(_) => I::IotlbDomain,
+            Descriptor::IotlbPages { .. } => I::IotlbPages,
+            Descriptor::DeviceTlb { .. } => I::DeviceTlb,
+            Descriptor::InterruptAll => I::InterruptGlobal,
+            Descriptor::InterruptIndex { .. } => I::InterruptIndex,
+            Descriptor::PasidIotlb { pages: None, .. } => I::PasidIotlbAll,
+            Descriptor::PasidIotlb { .. } => I::PasidIotlbPages,
+            Descriptor::PasidDomain { .. } => I::PasidCacheDomain,
+            Descriptor::PasidAll => I::PasidCacheGlobal,
+            Descriptor::Wait { .. } => I::Wait,
+            Descriptor::Response(_) => return None,
+        })
+    }
 }
 
 /// Checks a descriptor. Reserved fields of any kind are errors, as are types that the unit does not know.
@@ -299,6 +332,9 @@ impl<M: TableMemory> Vtd<M> {
             return;
         }
         self.carry_out(descriptor);
+        if descriptor.concerns_dma() {
+            self.inner.caches.front.forget();
+        }
         let mut g = self.lock();
         let s = &mut g.state;
         s.iqh = (s.iqh + if wide { 32 } else { 16 }) & (s.queue_size() - 1);
@@ -313,6 +349,9 @@ impl<M: TableMemory> Vtd<M> {
     fn carry_out(&self, descriptor: Descriptor) {
         use Descriptor::*;
         let caches = &self.inner.caches;
+        if let Some(kind) = descriptor.kind() {
+            self.inner.tally.invalidation(kind);
+        }
         match descriptor {
             ContextAll => caches.context.clear(),
             ContextDomain(domain) => caches.context.remove_domain(domain),

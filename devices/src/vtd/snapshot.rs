@@ -10,7 +10,7 @@ use super::state::State;
 use super::{Config, ConfigError, Counters, Vtd};
 
 /// The version that [`Vtd::save`] writes.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Everything that a unit holds: configuration, registers, pending work, caches. Guest memory is not part of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,6 +23,8 @@ pub struct Snapshot {
     irta: u64,
     counters: Counters,
     caches: CacheContents,
+    /// Answers in front of the caches: who asks next is answered as without the snapshot.
+    front: Vec<([u64; 2], u64)>,
 }
 
 impl Snapshot {
@@ -78,8 +80,9 @@ impl<M: TableMemory> Vtd<M> {
             status: self.inner.live.status.load(Ordering::SeqCst),
             rtaddr: self.inner.live.rtaddr.load(Ordering::SeqCst),
             irta: self.inner.live.irta.load(Ordering::SeqCst),
-            counters: g.counters,
+            counters: self.inner.tally.counters(),
             caches: self.inner.caches.contents(),
+            front: self.inner.caches.front.entries(),
         })
     }
 
@@ -97,6 +100,7 @@ impl<M: TableMemory> Vtd<M> {
             irta,
             counters,
             caches,
+            front,
         } = snapshot;
         if *version != VERSION {
             return Err(RestoreError::Version(*version));
@@ -130,13 +134,17 @@ impl<M: TableMemory> Vtd<M> {
         {
             let mut g = unit.lock();
             g.state = state.clone();
-            g.counters = *counters;
+            unit.inner.tally.restore(counters);
         }
         if !caches.are_valid(&unit.walker(&Caches::off())) {
             return Err(RestoreError::Contents("cache contents"));
         }
         unit.protect();
         unit.inner.caches.restore(caches);
+        let new = &unit.inner.caches.front;
+        for (key, answer) in front.iter().filter(|(key, _)| key[0] != 0) {
+            new.fill(*key, *answer, new.generation());
+        }
         Ok(unit)
     }
 }

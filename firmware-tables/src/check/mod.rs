@@ -2,6 +2,7 @@
 //!
 //! The rules take any tree that the parser takes, of any machine; nothing here trusts a length or a reference.
 
+mod connectors;
 mod papr;
 mod phb;
 mod structure;
@@ -72,7 +73,7 @@ impl Report {
 
 /// Every rule, in the order in which they are checked.
 pub fn rules() -> Vec<&'static Rule> {
-    [structure::RULES, papr::RULES, phb::RULES].concat()
+    [structure::RULES, papr::RULES, phb::RULES, connectors::RULES].concat()
 }
 
 /// Holds a pseries tree against every rule. An empty list means that nothing was found.
@@ -81,6 +82,7 @@ pub fn pseries(tree: &Tree) -> Vec<Finding> {
     structure::check(tree, &mut report);
     papr::check(tree, &mut report);
     phb::check(tree, &mut report);
+    connectors::check(tree, &mut report);
     report.0
 }
 

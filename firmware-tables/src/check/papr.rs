@@ -119,6 +119,9 @@ const CALL_NAMES: &[&str] = &[
     "ibm,open-errinjct",
     "ibm,errinjct",
     "ibm,close-errinjct",
+    "get-sensor-state",
+    "set-indicator",
+    "ibm,configure-connector",
 ];
 
 pub(super) fn check(tree: &Tree, report: &mut Report) {

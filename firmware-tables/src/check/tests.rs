@@ -10,6 +10,7 @@ fn full() -> Tree {
 type Case = (&'static str, &'static str, fn(&mut Node));
 
 const PHB: &str = "/pci@800000020000000";
+const DYNAMIC: &str = "/ibm,dynamic-reconfiguration-memory";
 const NVME: &str = "/pci@800000020000000/pci1b36,10@1";
 
 fn cut(node: &mut Node, name: &str) {
@@ -140,6 +141,36 @@ const CASES: &[Case] = &[
         remove(n, "interrupt-controller")
     }),
     ("vty", "/vdevice/vty", |n| remove(n, "interrupts")),
+    ("drc", PHB, |n| remove(n, "ibm,drc-types")),
+    ("drc", PHB, |n| cut(n, "ibm,drc-names")),
+    ("drc", PHB, |n| {
+        n.cells("ibm,drc-indexes", &[3, 0x4000_0008, 0x4000_0011]);
+    }),
+    ("drc", PHB, |n| {
+        n.cells(
+            "ibm,drc-indexes",
+            &[3, 0x4000_0008, 0x4000_0011, 0x8000_0004],
+        );
+    }),
+    ("my-drc-index", NVME, |n| {
+        n.u32("ibm,my-drc-index", 7);
+    }),
+    ("drc-calls", "/rtas", |n| remove(n, "set-indicator")),
+    ("dynamic-memory", DYNAMIC, |n| {
+        n.u64("ibm,lmb-size", 1 << 24);
+    }),
+    ("dynamic-memory", DYNAMIC, |n| {
+        cut(n, "ibm,dynamic-memory-v2")
+    }),
+    ("dynamic-memory", DYNAMIC, |n| {
+        n.cells("ibm,dynamic-memory-v2", &[1, 4, 0, 0, 0x8000_0000, 0, 0]);
+    }),
+    ("dynamic-memory", DYNAMIC, |n| {
+        n.cells(
+            "ibm,dynamic-memory-v2",
+            &[1, 5, 0, 0x4000_0000, 0x8000_0000, 0, 0],
+        );
+    }),
     ("phb", PHB, |n| {
         n.cells("bus-range", &[4, 3]);
     }),
@@ -206,7 +237,7 @@ fn two_bridges_must_differ() {
     let ids: BTreeSet<_> = pseries(&tree).iter().map(|f| f.rule.id).collect();
     assert_eq!(
         ids,
-        BTreeSet::from(["unit-address", "phb", "phb-ranges", "dma-window"])
+        BTreeSet::from(["unit-address", "phb", "phb-ranges", "dma-window", "drc"])
     );
 }
 

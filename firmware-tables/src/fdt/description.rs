@@ -10,10 +10,12 @@ pub struct PseriesDescription {
     /// Memory from address 0.
     pub memory_size: u64,
     /// Highest address that memory can ever have plus one: first number of `ibm,lrdr-capacity`. Linux takes the size of the window
-    /// that it asks for from it.
+    /// that it asks for from it. If it is more than `memory_size`, both are multiples of `lmb_size`, and the blocks between can be added.
     pub max_memory: u64,
     /// Size of a logical memory block.
     pub lmb_size: u64,
+    /// Connector of the block at address 0; that of the next block is one higher.
+    pub lmb_drc_base: u32,
     /// Processor model, the same for all.
     pub cpu_model: CpuModel,
     /// Processors; the first one boots.
@@ -67,6 +69,7 @@ impl Default for PseriesDescription {
             memory_size: 1 << 30,
             max_memory: 1 << 30,
             lmb_size: 256 << 20,
+            lmb_drc_base: 0x8000_0000,
             cpu_model: CpuModel::Power9,
             cpus: vec![CpuDescription { reg: 0 }],
             max_cpus: 1,
@@ -224,6 +227,17 @@ pub struct PhbDescription {
     pub total_msis: u32,
     /// Functions on bus `bus_range.0`.
     pub functions: Vec<FunctionDescription>,
+    /// Connectors below the bridge, those of `functions` and those of functions that are not there yet. LoPAR §13.5.2.
+    pub connectors: Vec<ConnectorDescription>,
+}
+
+/// A dynamic reconfiguration connector of a slot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectorDescription {
+    /// Its index.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
 }
 
 impl PhbDescription {
@@ -281,6 +295,8 @@ pub struct FunctionDescription {
     pub msi: u32,
     /// MSI-X vectors, 0 for none.
     pub msix: u32,
+    /// Index of its connector: `ibm,my-drc-index`.
+    pub connector: Option<u32>,
 }
 
 fn refuse(condition: bool, message: impl FnOnce() -> String) -> Result<(), FdtError> {
@@ -304,6 +320,17 @@ impl PseriesDescription {
                 self.max_memory, self.memory_size
             )
         })?;
+        let blocks = |size: u64| self.lmb_size != 0 && size.is_multiple_of(self.lmb_size);
+        let grows = self.max_memory > self.memory_size;
+        refuse(
+            grows && !(blocks(self.max_memory) && blocks(self.memory_size)),
+            || {
+                format!(
+                    "memory that can grow comes in blocks of {:#x}",
+                    self.lmb_size
+                )
+            },
+        )?;
         for (name, value) in [("model", &self.model), ("bootargs", &self.bootargs)] {
             if value.contains('\0') {
                 return Err(FdtError::String(name.to_owned()));
@@ -313,6 +340,9 @@ impl PseriesDescription {
             return Err(FdtError::String("ibm,hypertas-functions".to_owned()));
         }
         for phb in &self.phbs {
+            if phb.connectors.iter().any(|c| c.name.contains('\0')) {
+                return Err(FdtError::String("ibm,drc-names".to_owned()));
+            }
             for function in &phb.functions {
                 refuse(function.interrupt_pin > 4, || {
                     format!(

@@ -6,6 +6,7 @@
 mod cpu;
 mod description;
 mod dts;
+mod memory;
 mod parse;
 mod phb;
 mod pseries;
@@ -13,12 +14,14 @@ mod tree;
 
 pub use cpu::pa_features_power9;
 pub use description::{
-    BarDescription, BarSpace, ConsoleDescription, CpuDescription, CpuModel, DdwDescription,
-    DmaWindowDescription, FunctionDescription, InterruptController, NvramDescription,
-    PhbDescription, PseriesDescription, RangeDescription, RtasDescription,
+    BarDescription, BarSpace, ConnectorDescription, ConsoleDescription, CpuDescription, CpuModel,
+    DdwDescription, DmaWindowDescription, FunctionDescription, InterruptController,
+    NvramDescription, PhbDescription, PseriesDescription, RangeDescription, RtasDescription,
 };
 pub use dts::to_dts;
+pub use memory::block_node;
 pub use parse::{LIMITS, Limits, ParseError, parse};
+pub use phb::function_node;
 pub use pseries::{pseries, pseries_tree};
 pub use tree::{Node, Tree};
 

@@ -1,7 +1,8 @@
 //! PCI host bridge nodes.
 
 use super::description::{
-    BarSpace, DdwDescription, FunctionDescription, PhbDescription, RangeDescription,
+    BarSpace, ConnectorDescription, DdwDescription, FunctionDescription, PhbDescription,
+    RangeDescription,
 };
 use super::tree::Node;
 
@@ -10,6 +11,11 @@ const IO: u32 = 0x0100_0000;
 const MEMORY32: u32 = 0x0200_0000;
 const MEMORY64: u32 = 0x0300_0000;
 const PREFETCHABLE: u32 = 0x4000_0000;
+
+/// `ibm,drc-types`: a slot whose function comes and goes logically.
+const CONNECTOR_TYPE: &str = "SLOT";
+/// `ibm,drc-power-domains`: power is not the guest's to switch.
+const NO_POWER_DOMAIN: u32 = u32::MAX;
 
 fn push64(cells: &mut Vec<u32>, value: u64) {
     cells.extend([(value >> 32) as u32, value as u32]);
@@ -47,10 +53,34 @@ pub(super) fn node(phb: &PhbDescription, intc: u32) -> Node {
     if let Some(ddw) = &phb.ddw {
         set_ddw(&mut node, ddw);
     }
+    if !phb.connectors.is_empty() {
+        set_connectors(&mut node, &phb.connectors);
+    }
     for function in &phb.functions {
         node.add(function_node(phb, function));
     }
     node
+}
+
+/// The four properties of a node with connectors below it: each is a count and as many entries. LoPAR §13.5.2.
+fn set_connectors(node: &mut Node, connectors: &[ConnectorDescription]) {
+    let count = connectors.len() as u32;
+    let cells = |each: &dyn Fn(&ConnectorDescription) -> u32| {
+        let cells = std::iter::once(count).chain(connectors.iter().map(each));
+        cells.collect::<Vec<_>>()
+    };
+    let strings = |each: &dyn Fn(&ConnectorDescription) -> String| {
+        let mut bytes = count.to_be_bytes().to_vec();
+        for connector in connectors {
+            bytes.extend(each(connector).as_bytes());
+            bytes.push(0);
+        }
+        bytes
+    };
+    node.cells("ibm,drc-indexes", &cells(&|c| c.index))
+        .set("ibm,drc-names", strings(&|c| c.name.clone()))
+        .set("ibm,drc-types", strings(&|_| CONNECTOR_TYPE.to_owned()))
+        .cells("ibm,drc-power-domains", &cells(&|_| NO_POWER_DOMAIN));
 }
 
 fn set_ddw(node: &mut Node, ddw: &DdwDescription) {
@@ -99,7 +129,8 @@ fn interrupt_map(phb: &PhbDescription, intc: u32) -> Vec<u32> {
     cells
 }
 
-fn function_node(phb: &PhbDescription, function: &FunctionDescription) -> Node {
+/// The node of a function behind a host bridge, as the bridge's node has it or a connector hands it out.
+pub fn function_node(phb: &PhbDescription, function: &FunctionDescription) -> Node {
     let (slot, number) = (function.devfn >> 3, function.devfn & 7);
     let unit = if number == 0 {
         format!("{slot:x}")
@@ -148,6 +179,9 @@ fn function_node(phb: &PhbDescription, function: &FunctionDescription) -> Node {
     }
     if function.msix != 0 {
         node.u32("ibm,req#msi-x", function.msix);
+    }
+    if let Some(index) = function.connector {
+        node.u32("ibm,my-drc-index", index);
     }
     node
 }

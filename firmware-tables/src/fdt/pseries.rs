@@ -2,20 +2,23 @@
 
 use super::description::{InterruptController, PseriesDescription};
 use super::tree::{Node, Tree};
-use super::{FdtError, cpu, phb};
+use super::{FdtError, cpu, memory, phb};
 
 /// Phandle of the interrupt controller.
 const INTC: u32 = 1;
 
 /// What firmware and kernel would have agreed on: byte 0 is the length less two, then the option vector. LoPAR Binding
 /// (`ibm,architecture-vec-5`).
-fn architecture_vec_5(controller: InterruptController) -> [u8; 27] {
+fn architecture_vec_5(description: &PseriesDescription) -> [u8; 27] {
     let mut vec5 = [0; 27];
     vec5[0] = 25;
     vec5[2] = 0x20; // dynamic reconfiguration memory
     vec5[5] = 0x80; // associativity form 1
     vec5[6] = 0x05;
-    vec5[23] = match controller {
+    if description.max_memory > description.memory_size {
+        vec5[22] = 0x80; // ibm,dynamic-memory-v2
+    }
+    vec5[23] = match description.interrupt_controller {
         InterruptController::Xics { .. } => 0x00,
     };
     vec5[24] = 0x40; // radix MMU
@@ -39,7 +42,10 @@ pub fn pseries_tree(description: &PseriesDescription) -> Result<Tree, FdtError> 
         .u32("interrupt-parent", INTC);
     root.add(chosen(description));
     root.add(cpu::node(description));
-    root.add(memory(description));
+    root.add(memory::boot(description));
+    if description.max_memory > description.memory_size {
+        root.add(memory::reconfiguration(description));
+    }
     root.add(rtas(description));
     root.add(interrupt_controller(description.interrupt_controller));
     root.add(vdevice(description));
@@ -76,10 +82,7 @@ pub fn pseries(description: &PseriesDescription) -> Result<Vec<u8>, FdtError> {
 fn chosen(description: &PseriesDescription) -> Node {
     let mut node = Node::new("chosen");
     node.str("bootargs", &description.bootargs)
-        .set(
-            "ibm,architecture-vec-5",
-            architecture_vec_5(description.interrupt_controller),
-        )
+        .set("ibm,architecture-vec-5", architecture_vec_5(description))
         // Linux on PAPR keeps firmware's BAR values unless told that it may assign them.
         .u32("linux,pci-probe-only", 0);
     if let Some((start, end)) = description.initrd {
@@ -97,15 +100,6 @@ fn chosen(description: &PseriesDescription) -> Node {
     if !description.rng_seed.is_empty() {
         node.set("rng-seed", description.rng_seed.as_slice());
     }
-    node
-}
-
-/// With radix there is no small real-mode area, so one node says all of memory.
-fn memory(description: &PseriesDescription) -> Node {
-    let mut node = Node::new("memory@0");
-    let size = description.memory_size;
-    node.str("device_type", "memory")
-        .cells("reg", &[0, 0, (size >> 32) as u32, size as u32]);
     node
 }
 

@@ -25,6 +25,9 @@ pub(crate) fn full() -> PseriesDescription {
         "nvram-store",
         "event-scan",
         "display-character",
+        "get-sensor-state",
+        "set-indicator",
+        "ibm,configure-connector",
     ];
     let calls = (0x2000..)
         .zip(calls)
@@ -108,6 +111,7 @@ pub(crate) fn full() -> PseriesDescription {
                     }],
                     msi: 0,
                     msix: 9,
+                    connector: Some(0x4000_0008),
                 },
                 FunctionDescription {
                     devfn: 0x11,
@@ -125,8 +129,19 @@ pub(crate) fn full() -> PseriesDescription {
                     }],
                     msi: 1,
                     msix: 0,
+                    connector: Some(0x4000_0011),
                 },
             ],
+            connectors: [
+                (0x4000_0008, "P0-C1"),
+                (0x4000_0011, "P0-C2"),
+                (0x4000_0018, "P0-C3"),
+            ]
+            .map(|(index, name)| ConnectorDescription {
+                index,
+                name: name.to_owned(),
+            })
+            .to_vec(),
         }],
         rtas,
         ..PseriesDescription::default()
@@ -152,6 +167,7 @@ fn what_linux_reads_is_there() {
         (vec5.len(), vec5[0], vec5[2], vec5[5], vec5[6]),
         (27, 0x19, 0x20, 0x80, 0x05)
     );
+    assert_eq!(vec5[22], 0x80, "memory can grow");
     assert_eq!((vec5[23], vec5[24], vec5[26]), (0, 0x40, 0x40));
     assert_eq!(chosen.get_number("linux,initrd-end"), Some(0x0812_3456));
     let cpu = tree.node("/cpus/PowerPC,POWER9@3").unwrap();
@@ -184,6 +200,45 @@ fn what_linux_reads_is_there() {
 }
 
 #[test]
+fn connectors_and_blocks() {
+    let description = full();
+    let tree = pseries_tree(&description).unwrap();
+    let phb = tree.node("/pci@800000020000000").unwrap();
+    assert_eq!(
+        phb.get_cells("ibm,drc-indexes").unwrap(),
+        [3, 0x4000_0008, 0x4000_0011, 0x4000_0018]
+    );
+    assert_eq!(
+        phb.get("ibm,drc-names").unwrap(),
+        b"\0\0\0\x03P0-C1\0P0-C2\0P0-C3\0"
+    );
+    assert_eq!(
+        phb.get("ibm,drc-types").unwrap(),
+        b"\0\0\0\x03SLOT\0SLOT\0SLOT\0"
+    );
+    assert_eq!(
+        phb.child("pci1b36,10@1")
+            .unwrap()
+            .get_u32("ibm,my-drc-index"),
+        Some(0x4000_0008)
+    );
+    let memory = tree.node("/ibm,dynamic-reconfiguration-memory").unwrap();
+    assert_eq!(
+        memory.get_cells("ibm,dynamic-memory-v2").unwrap(),
+        [2, 4, 0, 0, 0, 0, 0xa8, 4, 0, 0x4000_0000, 0x8000_0004, 0, 0]
+    );
+    let block = block_node(&description, 5);
+    assert_eq!(block.name, "memory@50000000");
+    assert_eq!(
+        block.get_cells("reg").unwrap(),
+        [0, 0x5000_0000, 0, 0x1000_0000]
+    );
+    assert_eq!(block.get_u32("ibm,my-drc-index"), Some(0x8000_0005));
+    let fixed = pseries_tree(&PseriesDescription::default()).unwrap();
+    assert!(fixed.node("/ibm,dynamic-reconfiguration-memory").is_none());
+}
+
+#[test]
 fn lsis_rotate_by_slot() {
     let phb = &full().phbs[0];
     assert_eq!(
@@ -201,7 +256,9 @@ fn seeds_are_absent_unless_given() {
 
 #[test]
 fn bad_descriptions_are_refused() {
-    let broken: [fn(&mut PseriesDescription); 6] = [
+    let broken: [fn(&mut PseriesDescription); 8] = [
+        |d| d.max_memory += 4096,
+        |d| d.phbs[0].connectors[1].name = "a\0b".into(),
         |d| d.bootargs = "a\0b".into(),
         |d| d.memory_size = 0,
         |d| d.cpus.clear(),

@@ -100,6 +100,10 @@ pub struct BootArgs {
     /// RAM: a number with K, M, G or T; bytes without.
     #[arg(long, short = 'm', value_name = "SIZE", default_value = "1G", value_parser = parse_size)]
     pub memory: u64,
+    /// RAM that the guest may grow to by adding blocks of 256M (`echo 'memory add count 1' > /sys/kernel/dlpar`): a number as for
+    /// --memory; both are then multiples of 256M [default: no more than --memory].
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub max_memory: Option<u64>,
     /// vCPUs, 1 to 8.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub cpus: u32,
@@ -108,7 +112,8 @@ pub struct BootArgs {
     pub disk: Vec<DiskArg>,
     /// Device behind the host bridge: nvme, virtio-blk or edu. May be given several times [default: nvme].
     /// `nvme,namespaces=N` takes N disks; `nvme,dma-bits=48` is a controller whose driver asks for addresses of 48 bits. `bridge=N`
-    /// puts a device behind host bridge N, 0 to 3: each bridge has windows and errors of its own.
+    /// puts a device behind host bridge N, 0 to 3: each bridge has windows and errors of its own. `unplugged` leaves its slot empty until
+    /// the guest takes the device by its connector (`ibm,drc-indexes`).
     #[arg(long, value_name = "NAME[,OPTION=VALUE]", value_parser = parse_device)]
     pub device: Vec<PlacedDevice>,
     /// How calls for DMA windows are answered: `kvm`, `powervm` or `qemu-compat`, then or instead options, with commas between:
@@ -198,6 +203,8 @@ pub struct PlacedDevice {
     pub device: DeviceArg,
     /// Number of its host bridge.
     pub bridge: u32,
+    /// Not there until the guest takes it.
+    pub unplugged: bool,
 }
 
 /// A device of the command line.
@@ -277,7 +284,7 @@ fn parse_engine(text: &str) -> Result<Engine, String> {
 }
 
 fn parse_device(text: &str) -> Result<PlacedDevice, String> {
-    let mut bridge = 0;
+    let (mut bridge, mut unplugged) = (0, false);
     let (name, options) = text.split_once(',').unwrap_or((text, ""));
     let mut device = match name {
         "nvme" => DeviceArg::Nvme(1),
@@ -298,6 +305,7 @@ fn parse_device(text: &str) -> Result<PlacedDevice, String> {
                     .filter(|n| *n < map::BRIDGES_MAX)
                     .ok_or_else(|| format!("bridge={value}: it must be 0 to 3"))?;
             }
+            (_, None) if option == "unplugged" => unplugged = true,
             (DeviceArg::Nvme(n), Some(("dma-bits", "48"))) => {
                 device = DeviceArg::NvmeOf48Bits(*n);
             }
@@ -311,5 +319,9 @@ fn parse_device(text: &str) -> Result<PlacedDevice, String> {
             _ => return Err(format!("unknown option '{option}' of device {name}")),
         }
     }
-    Ok(PlacedDevice { device, bridge })
+    Ok(PlacedDevice {
+        device,
+        bridge,
+        unplugged,
+    })
 }

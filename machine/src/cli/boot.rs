@@ -104,8 +104,13 @@ impl Plan {
     fn expects_window(&self) -> bool {
         let config = &self.config;
         let named = Personality::NAMED.contains(&config.personality);
-        // Whether a kernel wants a window for fewer bits depends on its version.
-        let of_64_bits = |d: &DeviceConfig| !matches!(d, DeviceConfig::NvmeOf48Bits(_));
+        // Whether a kernel wants a window for fewer bits depends on its version; whether it takes a device, on its programs.
+        let of_64_bits = |d: &DeviceConfig| {
+            !matches!(
+                d,
+                DeviceConfig::NvmeOf48Bits(_) | DeviceConfig::Unplugged(_)
+            )
+        };
         config.features.ddw
             && named
             && config
@@ -169,6 +174,7 @@ pub fn plan(args: &BootArgs) -> Result<Plan, Failure> {
     let mut bridges = devices(&args.device, &disks)?.into_iter();
     let config = MachineConfig {
         memory: args.memory,
+        max_memory: args.max_memory.unwrap_or(0),
         cpus: args.cpus,
         kernel,
         initrd,
@@ -246,7 +252,12 @@ fn devices(devices: &[PlacedDevice], disks: &[DiskArg]) -> Result<Vec<Vec<Device
         },
     });
     let mut out: Vec<Vec<DeviceConfig>> = vec![Vec::new()];
-    for PlacedDevice { device, bridge } in devices {
+    for PlacedDevice {
+        device,
+        bridge,
+        unplugged,
+    } in devices
+    {
         // The parser has limited the number.
         if out.len() <= *bridge as usize {
             out.resize_with(*bridge as usize + 1, Vec::new);
@@ -271,7 +282,11 @@ fn devices(devices: &[PlacedDevice], disks: &[DiskArg]) -> Result<Vec<Vec<Device
             DeviceArg::Edu => DeviceConfig::Edu,
         };
         if let Some(bus) = out.get_mut(*bridge as usize) {
-            bus.push(made);
+            bus.push(if *unplugged {
+                DeviceConfig::Unplugged(Box::new(made))
+            } else {
+                made
+            });
         }
     }
     let rest: Vec<_> = disks.collect();
@@ -290,6 +305,7 @@ pub fn without_guest(args: &BootArgs) -> BootArgs {
             vec![PlacedDevice {
                 device: DeviceArg::Nvme(1),
                 bridge: 0,
+                unplugged: false,
             }]
         } else {
             args.device

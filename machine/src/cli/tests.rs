@@ -88,13 +88,19 @@ fn disks_and_devices() {
     ])
     .unwrap();
     assert!(!args.disk[0].read_only && args.disk[1].read_only);
-    let placed = |device, bridge| PlacedDevice { device, bridge };
+    let placed = |device, bridge| PlacedDevice {
+        device,
+        bridge,
+        unplugged: false,
+    };
     assert_eq!(
         args.device,
         [placed(DeviceArg::Nvme(2), 0), placed(DeviceArg::Edu, 0)]
     );
     let args = boot(&["--device", "nvme,bridge=3,dma-bits=48"]).unwrap();
     assert_eq!(args.device, [placed(DeviceArg::NvmeOf48Bits(1), 3)]);
+    let args = boot(&["--device", "edu,unplugged", "--max-memory", "2G"]).unwrap();
+    assert!(args.device[0].unplugged && args.max_memory == Some(2 << 30));
     assert!(boot(&["--device", "edu,bridge=4"]).is_err());
     assert!(
         boot(&["--device", "e1000"])

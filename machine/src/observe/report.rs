@@ -34,6 +34,9 @@ pub struct Report {
     pub rtas: BTreeMap<String, Calls>,
     /// PCI functions.
     pub devices: Vec<DeviceSummary>,
+    /// Functions and memory that came and went by their connectors, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub slots: Vec<SlotEvent>,
     /// Error handling of PEs.
     pub eeh: EehSummary,
     /// External interrupts presented, by source number.
@@ -75,6 +78,17 @@ pub struct DeviceSummary {
     pub bytes_written: u64,
     /// Its requests that ended in a fault.
     pub faults: u64,
+}
+
+/// Something that came or went by its connector.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SlotEvent {
+    /// When, in nanoseconds of virtual time.
+    pub at_ns: u64,
+    /// Name of the slot, or the place of the block of memory.
+    pub what: String,
+    /// It came; false if it went.
+    pub attached: bool,
 }
 
 /// Error handling of partitionable endpoints (EEH).

@@ -175,6 +175,14 @@ fn devices(out: &mut String, r: &Report) -> Result {
             d.address, d.name, d.faults
         )?;
     }
+    if !r.slots.is_empty() {
+        writeln!(out, "\nconnectors")?;
+        for s in &r.slots {
+            let how = if s.attached { "attached" } else { "detached" };
+            let seconds = s.at_ns as f64 / 1e9;
+            writeln!(out, "  {seconds:>10.3} s  {} {how}", s.what)?;
+        }
+    }
     if r.eeh != EehSummary::default() {
         let e = r.eeh;
         writeln!(

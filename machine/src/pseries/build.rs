@@ -9,16 +9,20 @@ use viommu_devices::memory::GuestRam;
 use viommu_devices::nvme::NvmeController;
 use viommu_devices::pci::PciDevice;
 use viommu_devices::spapr::MSI_WINDOW;
+use viommu_devices::spapr::drc::DrcIndex;
 use viommu_devices::spapr::iommu::spec::Liobn;
 use viommu_devices::spapr::iommu::{Members, PeConfig, SpaprIommu};
 use viommu_devices::spapr::phb::{FunctionInfo, PE_CONFIG_ADDR, Phb, PhbConfig, Window};
 use viommu_devices::spapr::xics::{Trigger, Xics};
 use viommu_devices::virtio::{VirtioBlock, VirtioPci};
-use viommu_firmware_tables::fdt::{BarDescription, BarSpace, FunctionDescription};
+use viommu_firmware_tables::fdt::{
+    self, BarDescription, BarSpace, FunctionDescription, PseriesDescription,
+};
 use vm_memory::GuestAddress;
 
 use super::config::{ConfigError, DeviceConfig, DiskConfig, DiskMode, MachineConfig};
 use super::map;
+use super::slots::Slots;
 
 /// Most that a snapshot holds in memory, in bytes.
 const SNAPSHOT_MAX: u64 = 4 << 30;
@@ -34,21 +38,28 @@ pub struct Function {
     pub port: DmaPort,
 }
 
-/// Checks sizes and maps RAM.
+/// Checks sizes and maps RAM, with the place for blocks that may be added: the host gives pages of it when they are touched.
 ///
 /// # Errors
-/// [`ConfigError::Memory`], [`ConfigError::HostMemory`].
-pub fn ram(memory: u64) -> Result<GuestRam, ConfigError> {
+/// [`ConfigError::Memory`], [`ConfigError::MaxMemory`], [`ConfigError::HostMemory`].
+pub fn ram(config: &MachineConfig) -> Result<GuestRam, ConfigError> {
+    let (memory, end) = (config.memory, config.memory_end());
     if !memory.is_multiple_of(map::MEMORY_STEP)
         || !(map::MEMORY_MIN..=map::MEMORY_MAX).contains(&memory)
     {
         return Err(ConfigError::Memory(memory));
     }
-    let host = |reason: String| ConfigError::HostMemory {
-        bytes: memory,
-        reason,
-    };
-    let size = usize::try_from(memory).map_err(|e| host(e.to_string()))?;
+    let blocks = |size: u64| size.is_multiple_of(map::LMB_SIZE);
+    if config.max_memory != 0
+        && (config.max_memory < memory || !blocks(end) || !blocks(memory) || end > map::MEMORY_MAX)
+    {
+        return Err(ConfigError::MaxMemory {
+            memory,
+            max: config.max_memory,
+        });
+    }
+    let host = |reason: String| ConfigError::HostMemory { bytes: end, reason };
+    let size = usize::try_from(end).map_err(|e| host(e.to_string()))?;
     GuestRam::from_ranges(&[(GuestAddress(0), size)]).map_err(|e| host(e.to_string()))
 }
 
@@ -133,6 +144,42 @@ pub fn bridge(
     Ok((phb, functions))
 }
 
+/// A connector for each function, and the functions whose slots are to be empty taken off the bridge. Blocks of memory that can be added
+/// have theirs too.
+pub fn slots(
+    config: &MachineConfig,
+    tree: &PseriesDescription,
+    phbs: &mut [Phb],
+    bridges: &[(map::Bridge, &[DeviceConfig])],
+) -> Slots {
+    let mut slots = Slots::default();
+    for ((phb, (place, devices)), described) in phbs.iter_mut().zip(bridges).zip(&tree.phbs) {
+        for (number, device) in (1_u8..).zip(*devices) {
+            let devfn = number << 3;
+            let index = DrcIndex(map::function_drc(place.index, devfn));
+            let node = described.functions.iter().find(|f| f.devfn == devfn);
+            let node = node.map(|f| fdt::function_node(described, f));
+            let away = if matches!(device, DeviceConfig::Unplugged(_)) {
+                phb.remove_device(devfn)
+            } else {
+                None
+            };
+            slots.add_function(index, place.index, devfn, node.as_ref(), away);
+        }
+    }
+    let (boot, all) = (config.memory, config.memory_end());
+    for number in boot / map::LMB_SIZE..all / map::LMB_SIZE {
+        let number = number as u32;
+        let index = DrcIndex(map::LMB_DRC + number);
+        slots.add_block(
+            index,
+            u64::from(number) * map::LMB_SIZE,
+            &fdt::block_node(tree, number),
+        );
+    }
+    slots
+}
+
 fn make(
     config: &DeviceConfig,
     number: u32,
@@ -160,6 +207,7 @@ fn make(
             ))
         }
         DeviceConfig::Edu => Box::new(Edu::new(&format!("edu{number}"), port)),
+        DeviceConfig::Unplugged(device) => return make(device, number, port),
     })
 }
 
@@ -177,11 +225,12 @@ fn open(config: &DiskConfig) -> Result<Box<dyn Disk>, ConfigError> {
 }
 
 /// The functions of a bridge in the words of the device tree.
-pub fn describe(functions: Vec<FunctionInfo>) -> Vec<FunctionDescription> {
+pub fn describe(bridge: u32, functions: Vec<FunctionInfo>) -> Vec<FunctionDescription> {
     functions
         .into_iter()
         .map(|f| FunctionDescription {
             devfn: f.devfn,
+            connector: Some(map::function_drc(bridge, f.devfn)),
             vendor: f.vendor,
             device: f.device,
             revision: f.revision,

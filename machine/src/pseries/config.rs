@@ -11,6 +11,8 @@ use viommu_devices::spapr::iommu::rules::{Personality, Refusal};
 pub struct MachineConfig {
     /// RAM in bytes.
     pub memory: u64,
+    /// RAM that the guest may grow to by adding blocks, in bytes; 0 for no more than `memory`.
+    pub max_memory: u64,
     /// Number of vCPUs, 1 to [`map::CPUS_MAX`].
     pub cpus: u32,
     /// Kernel image: a whole ELF file.
@@ -55,6 +57,11 @@ impl MachineConfig {
         }
     }
 
+    /// RAM that there may be at most, in bytes.
+    pub fn memory_end(&self) -> u64 {
+        self.max_memory.max(self.memory)
+    }
+
     /// Host bridges by number, with the devices behind each.
     ///
     /// # Errors
@@ -74,6 +81,7 @@ impl Default for MachineConfig {
     fn default() -> Self {
         MachineConfig {
             memory: 1 << 30,
+            max_memory: 0,
             cpus: 1,
             kernel: None,
             initrd: None,
@@ -135,6 +143,8 @@ pub enum DeviceConfig {
     VirtioBlk(DiskConfig),
     /// The educational device.
     Edu,
+    /// A device whose slot is empty until the guest takes it by its connector.
+    Unplugged(Box<DeviceConfig>),
 }
 
 /// A raw image file.
@@ -164,6 +174,16 @@ pub enum ConfigError {
     /// RAM is not acceptable.
     #[error("memory of {0:#x} bytes: it must be a multiple of 16M, at least 64M and at most 1T")]
     Memory(u64),
+    /// RAM that can grow is not acceptable.
+    #[error(
+        "memory of {memory:#x} that can grow to {max:#x} bytes: both must be multiples of 256M, the second at most 1T"
+    )]
+    MaxMemory {
+        /// RAM in bytes.
+        memory: u64,
+        /// What it may grow to, in bytes.
+        max: u64,
+    },
     /// The host does not give the RAM.
     #[error(
         "the host does not give {bytes} bytes of memory for the guest ({reason}); ask for less with --memory"

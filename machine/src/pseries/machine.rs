@@ -43,19 +43,22 @@ impl Machine {
         if !(1..=map::CPUS_MAX).contains(&config.cpus) {
             return Err(ConfigError::Cpus(config.cpus));
         }
-        let ram = build::ram(config.memory)?;
+        let ram = build::ram(&config)?;
         let layout = load::load(&ram, &config)?;
         // They are in RAM now.
         drop(config.take_images());
         let iommu = build::iommu(&config)?;
         let (mut phbs, mut functions, mut described) = (Vec::new(), Vec::new(), Vec::new());
-        for (place, devices) in config.bridges()? {
-            let (phb, more) = build::bridge(place, devices, &ram, &iommu)?;
-            described.push((place, build::describe(phb.functions())));
+        let bridges = config.bridges()?;
+        for (place, devices) in &bridges {
+            let (phb, more) = build::bridge(*place, devices, &ram, &iommu)?;
+            described.push((*place, build::describe(place.index, phb.functions())));
             phbs.push(phb);
             functions.extend(more);
         }
-        let dtb = tree::build(&config, &layout, &iommu, described)?;
+        let description = tree::describe(&config, &layout, &iommu, described);
+        let slots = build::slots(&config, &description, &mut phbs, &bridges);
+        let dtb = tree::build(description, &phbs)?;
         load::write_dtb(&ram, &layout, &dtb)?;
         let (sink, output) = mpsc::channel();
         let platform = Platform {
@@ -72,6 +75,7 @@ impl Machine {
             features: config.features,
             counters: Counters::default(),
             console: Console::new(config.until.clone()),
+            slots,
             errinjct_open: false,
             random: 0x7261_6e64_6f6d,
             turn_over: false,
@@ -318,6 +322,7 @@ impl Machine {
             hypercalls: p.counters.hypercalls_by_name(),
             rtas: p.counters.rtas_by_name(),
             devices: devices.collect(),
+            slots: p.slots.events().to_vec(),
             eeh: self.eeh(),
             interrupts: self.interrupts(),
             mmio: MmioSummary {

@@ -15,8 +15,11 @@ pub const BIOS_ENTRY: u64 = 0x100;
 pub const MEMORY_MIN: u64 = 64 << 20;
 /// Largest RAM, in bytes.
 pub const MEMORY_MAX: u64 = 1 << 40;
-/// RAM is a multiple of this (the size of a logical memory block), in bytes.
+/// RAM is a multiple of this, in bytes.
 pub const MEMORY_STEP: u64 = 16 << 20;
+/// Size of a logical memory block: memory that can grow comes in these, in bytes.
+pub const LMB_SIZE: u64 = 256 << 20;
+
 /// Most vCPUs.
 pub const CPUS_MAX: u32 = 8;
 
@@ -62,6 +65,14 @@ pub const fn bridge(index: u32) -> Bridge {
 
 /// Most functions behind one: slots 1 to 31.
 pub const SLOTS: usize = 31;
+
+/// Connector of memory block 0; those of the next ones follow.
+pub const LMB_DRC: u32 = 0x8000_0000;
+
+/// Connector of the function at `devfn` behind host bridge `bridge`.
+pub const fn function_drc(bridge: u32, devfn: u8) -> u32 {
+    0x4000_0000 | bridge << 8 | devfn as u32
+}
 
 /// Interrupt source of the console.
 pub const VTY_IRQ: u32 = 0x1100;

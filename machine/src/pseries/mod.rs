@@ -14,6 +14,7 @@ pub mod map;
 pub mod platform;
 pub mod random;
 pub mod rtas;
+pub mod slots;
 pub mod tree;
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use vm_memory::{GuestMemoryBackend, GuestMemoryRegion, GuestRegionMmap, MmapRegi
 
 use super::build::Function;
 use super::config::{End, Features};
+use super::slots::Slots;
 use crate::clock::Clock;
 use crate::observe::{Console, Counters};
 
@@ -116,6 +117,8 @@ pub struct Platform {
     pub counters: Counters,
     /// The console's output.
     pub console: Console,
+    /// Connectors, and what is behind those not in use.
+    pub slots: Slots,
     /// A session of error injection is open.
     pub errinjct_open: bool,
     /// State of H_RANDOM.

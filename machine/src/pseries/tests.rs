@@ -110,7 +110,7 @@ fn everything_has_its_place() {
         initrd: Some(vec![7; 5000]),
         ..config()
     };
-    let ram = build::ram(config.memory).unwrap();
+    let ram = build::ram(&config).unwrap();
     let layout = load::load(&ram, &config).unwrap();
     assert_eq!((layout.entry, layout.kernel_base), (4, 0));
     let (start, end) = layout.initrd.unwrap();
@@ -127,7 +127,7 @@ fn firmware_moves_the_kernel() {
         bios: Some(vec![1; 0x200]),
         ..config()
     };
-    let layout = load::load(&build::ram(config.memory).unwrap(), &config).unwrap();
+    let layout = load::load(&build::ram(&config).unwrap(), &config).unwrap();
     assert_eq!((layout.entry, layout.kernel_base), (0x100, 4 << 20));
 }
 
@@ -151,6 +151,14 @@ fn what_does_not_fit_is_refused() {
         })
         .contains("memory")
     );
+    for (memory, max_memory) in [(1, 1 << 29), (1 << 28, 1 << 27), (1 << 28, 1 << 41)] {
+        let grown = new(MachineConfig {
+            memory: memory.max(64 << 20),
+            max_memory,
+            ..config()
+        });
+        assert!(grown.contains("256M"), "{grown}");
+    }
     assert!(
         new(MachineConfig {
             cpus: 9,

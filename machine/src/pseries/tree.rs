@@ -2,12 +2,13 @@
 
 use viommu_devices::spapr::iommu::SpaprIommu;
 use viommu_devices::spapr::nvram::NVRAM_SIZE;
+use viommu_devices::spapr::phb::Phb;
 use viommu_devices::spapr::rtas::RtasCall;
 use viommu_devices::spapr::vty::VTY_UNIT;
 use viommu_firmware_tables::fdt::{
-    self, ConsoleDescription, CpuDescription, DdwDescription, DmaWindowDescription,
-    FunctionDescription, InterruptController, NvramDescription, PhbDescription, PseriesDescription,
-    RangeDescription, RtasDescription,
+    self, ConnectorDescription, ConsoleDescription, CpuDescription, DdwDescription,
+    DmaWindowDescription, FunctionDescription, InterruptController, NvramDescription,
+    PhbDescription, PseriesDescription, RangeDescription, RtasDescription,
 };
 
 use super::config::{ConfigError, MachineConfig};
@@ -15,21 +16,21 @@ use super::load::Layout;
 use super::{map, random, rtas};
 use crate::clock::TIMEBASE_HZ;
 
-/// Builds the device tree of a machine.
+/// The device tree of a machine; of its functions, those that are there at boot.
 ///
 /// # Errors
 /// [`ConfigError::DeviceTree`] if the description does not hold together.
-pub fn build(
-    config: &MachineConfig,
-    layout: &Layout,
-    iommu: &SpaprIommu,
-    bridges: Vec<(map::Bridge, Vec<FunctionDescription>)>,
-) -> Result<Vec<u8>, ConfigError> {
-    fdt::pseries(&describe(config, layout, iommu, bridges))
-        .map_err(|e| ConfigError::DeviceTree(e.to_string()))
+pub fn build(mut description: PseriesDescription, phbs: &[Phb]) -> Result<Vec<u8>, ConfigError> {
+    for (described, phb) in description.phbs.iter_mut().zip(phbs) {
+        described
+            .functions
+            .retain(|f| phb.device(f.devfn).is_some());
+    }
+    fdt::pseries(&description).map_err(|e| ConfigError::DeviceTree(e.to_string()))
 }
 
-fn describe(
+/// The machine with all its functions, in the words of the device tree.
+pub fn describe(
     config: &MachineConfig,
     layout: &Layout,
     iommu: &SpaprIommu,
@@ -48,7 +49,9 @@ fn describe(
         .collect();
     PseriesDescription {
         memory_size: config.memory,
-        max_memory: config.memory,
+        max_memory: config.memory_end(),
+        lmb_size: map::LMB_SIZE,
+        lmb_drc_base: map::LMB_DRC,
         cpus: (0..config.cpus).map(|reg| CpuDescription { reg }).collect(),
         max_cpus: config.cpus,
         timebase_frequency: TIMEBASE_HZ as u32,
@@ -121,6 +124,18 @@ fn bridge(
         },
         ddw,
         total_msis: map::MSI_COUNT,
+        connectors: functions
+            .iter()
+            .map(|f| ConnectorDescription {
+                index: map::function_drc(place.index, f.devfn),
+                name: connector_name(place.index, f.devfn),
+            })
+            .collect(),
         functions,
     }
+}
+
+/// Name of the connector of a slot, as `ibm,drc-names` has it: `P0-C1` is slot 1 behind the first host bridge.
+pub fn connector_name(bridge: u32, devfn: u8) -> String {
+    format!("P{bridge}-C{}", devfn >> 3)
 }

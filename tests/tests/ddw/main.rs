@@ -5,6 +5,7 @@
 mod bridges;
 mod default_window;
 mod eeh;
+mod hotplug;
 mod vfio;
 
 use std::process::Command;

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use vm_memory::{Bytes, GuestAddress};
 
 use super::State;
+use super::memory::Memory;
 use super::rules::{Laxities, Refusable};
 use super::spec::{LIST_PAGE, Liobn, MAX_LAX_STUFF, MAX_TCES_PER_CALL, Tce};
 use super::window::Window;
@@ -52,10 +53,10 @@ impl State {
     }
 
     fn put_tce(&mut self, liobn: u64, ioba: u64, tce: u64) -> Answer {
-        let (ram_size, lax) = (self.ram_size, self.personality.laxities);
+        let lax = self.personality.laxities;
         let window = window_of(&mut self.windows, liobn)?;
         let (entry, _) = entries(window, ioba, 1, lax)?;
-        check_tce(window, ram_size, tce, lax)?;
+        check_tce(window, &self.memory, tce, lax)?;
         window
             .table
             .write(entry, &[tce], &mut self.budget)
@@ -64,12 +65,12 @@ impl State {
     }
 
     fn get_tce(&mut self, liobn: u64, ioba: u64) -> Answer {
-        let (ram_size, lax) = (self.ram_size, self.personality.laxities);
+        let lax = self.personality.laxities;
         let window = window_of(&mut self.windows, liobn)?;
         let (entry, _) = entries(window, ioba, 1, lax)?;
         let tce = window.table.get(entry);
         // An entry was checked when it was set, but memory may have been taken from the partition since.
-        if check_tce(window, ram_size, tce.0, lax).is_err() {
+        if check_tce(window, &self.memory, tce.0, lax).is_err() {
             let mut reply = Reply::with(&[tce.0]);
             reply.status = H_PARTIAL;
             return Err(reply);
@@ -85,16 +86,13 @@ impl State {
         n: u64,
         ram: &GuestRam,
     ) -> Answer {
-        let (ram_size, lax) = (self.ram_size, self.personality.laxities);
+        let lax = self.personality.laxities;
         if (liobn as i64) < 0 {
             // The Multi-TCE-Table option, which is not offered.
             return Err(H_FUNCTION.into());
         }
         let window = window_of(&mut self.windows, liobn)?;
-        let list_in_ram = list
-            .checked_add(LIST_PAGE)
-            .is_some_and(|end| end <= ram_size);
-        let list_is_good = list_in_ram || lax.contains(Laxities::ANY_LIST);
+        let list_is_good = self.memory.holds(list, LIST_PAGE) || lax.contains(Laxities::ANY_LIST);
         if n > MAX_TCES_PER_CALL || !list.is_multiple_of(LIST_PAGE) || !list_is_good {
             return Err(H_PARAMETER.into());
         }
@@ -111,7 +109,7 @@ impl State {
         }
         for (tce, cell) in tces.iter_mut().zip(bytes.as_chunks::<8>().0) {
             *tce = u64::from_be_bytes(*cell);
-            check_tce(window, ram_size, *tce, lax)?;
+            check_tce(window, &self.memory, *tce, lax)?;
         }
         window
             .table
@@ -121,7 +119,7 @@ impl State {
     }
 
     fn stuff_tce(&mut self, liobn: u64, ioba: u64, tce: u64, n: u64) -> Answer {
-        let (ram_size, lax) = (self.ram_size, self.personality.laxities);
+        let lax = self.personality.laxities;
         let window = window_of(&mut self.windows, liobn)?;
         let most = if lax.contains(Laxities::ANY_COUNT) {
             MAX_LAX_STUFF
@@ -132,7 +130,7 @@ impl State {
             return Err(H_P4.into());
         }
         let (entry, fitting) = entries(window, ioba, n, lax)?;
-        check_tce(window, ram_size, tce, lax)?;
+        check_tce(window, &self.memory, tce, lax)?;
         window
             .table
             .fill(entry, fitting, tce, &mut self.budget)
@@ -172,14 +170,13 @@ fn whole(done: usize, n: u64) -> Answer {
 }
 
 /// An entry that allows access must name one whole page of the partition's RAM. One that allows none may hold anything.
-fn check_tce(window: &Window, ram_size: u64, tce: u64, lax: Laxities) -> Result<(), Status> {
+fn check_tce(window: &Window, memory: &Memory, tce: u64, lax: Laxities) -> Result<(), Status> {
     if !Tce(tce).is_mapped() || lax.contains(Laxities::ANY_TCE) {
         return Ok(());
     }
     let page = 1u64 << window.page_shift;
     let address = tce & !(Tce::READ | Tce::WRITE);
-    let inside = address.checked_add(page).is_some_and(|end| end <= ram_size);
-    if address & (page - 1) == 0 && inside {
+    if address & (page - 1) == 0 && memory.holds(address, page) {
         Ok(())
     } else {
         Err(H_PARAMETER)

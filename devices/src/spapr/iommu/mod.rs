@@ -15,6 +15,7 @@
 
 mod ddw;
 mod hcalls;
+pub mod memory;
 pub mod report;
 pub mod rules;
 pub mod snapshot;
@@ -29,6 +30,7 @@ pub mod window;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use self::memory::Memory;
 use self::report::{DdwCall, IommuReport, WindowReport};
 use self::rules::{Personality, Refusable, Refusal, Refusals};
 use self::spec::{Liobn, TCE_4K_SHIFT};
@@ -165,7 +167,7 @@ impl Pe {
 
 #[derive(Debug)]
 struct State {
-    ram_size: u64,
+    memory: Memory,
     personality: Personality,
     refusals: Refusals,
     pes: Vec<Pe>,
@@ -251,7 +253,7 @@ impl SpaprIommu {
     /// A unit without PEs, for a partition with `ram_size` bytes of RAM from real address 0.
     pub fn new(ram_size: u64, personality: Personality) -> Self {
         let state = State {
-            ram_size,
+            memory: Memory::new(ram_size),
             personality,
             refusals: Refusals::default(),
             pes: Vec::new(),
@@ -293,18 +295,6 @@ impl SpaprIommu {
     /// Injects refusals, which count calls from now on. Replaces earlier ones.
     pub fn refuse(&self, refusals: Vec<Refusal>) {
         self.write().refusals = Refusals::new(refusals);
-    }
-
-    /// Memory of the partition ends at `ram_size` from now on: entries may name pages below it. Entries that name pages above stay;
-    /// H_GET_TCE answers H_PARTIAL for them.
-    pub fn set_ram_size(&self, ram_size: u64) {
-        let mut state = self.write();
-        state.ram_size = ram_size;
-        let used = state.budget.used;
-        state.budget = Budget {
-            used,
-            ..Budget::for_ram(ram_size)
-        };
     }
 
     /// Adds a PE with its default window.

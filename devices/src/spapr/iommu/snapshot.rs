@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
+use super::memory::Memory;
 use super::rules::{Personality, Refusals};
 use super::spec::Liobn;
 use super::table::{Budget, TceTable};
@@ -15,7 +16,7 @@ use super::{Pe, PeConfig, SpaprIommu, State, WindowRef};
 use crate::spapr::eeh::SavedHealth;
 
 /// Number of the form, its first field. Raised whenever the form changes.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Why a snapshot cannot be restored. The unit is as before.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,7 +36,7 @@ pub enum RestoreError {
 struct Saved {
     version: u32,
     personality: String,
-    ram_size: u64,
+    memory: Memory,
     next_order: u64,
     now_ns: u64,
     refusals: Refusals,
@@ -151,7 +152,7 @@ fn restore_window(saved: &SavedWindow, budget: &mut Budget) -> Result<Window, Re
 impl State {
     fn save(&self) -> Saved {
         let State {
-            ram_size,
+            memory,
             personality,
             refusals,
             pes,
@@ -169,7 +170,7 @@ impl State {
         Saved {
             version: VERSION,
             personality: fingerprint(personality),
-            ram_size: *ram_size,
+            memory: memory.clone(),
             next_order: *next_order,
             now_ns: *now_ns,
             refusals: refusals.clone(),
@@ -241,7 +242,10 @@ impl State {
 
     fn restore(&mut self, saved: Saved) -> Result<(), RestoreError> {
         self.same_machine(&saved)?;
-        let mut budget = Budget::for_ram(saved.ram_size);
+        if !saved.memory.is_whole() {
+            return Err(damaged("memory"));
+        }
+        let mut budget = Budget::for_ram(saved.memory.total());
         let mut windows = BTreeMap::new();
         for window in &saved.windows {
             let window = restore_window(window, &mut budget)?;
@@ -269,7 +273,7 @@ impl State {
                 health.restore(saved);
             }
         }
-        self.ram_size = saved.ram_size;
+        self.memory = saved.memory;
         self.refusals = saved.refusals;
         self.windows = windows;
         self.budget = budget;

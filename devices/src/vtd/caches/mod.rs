@@ -4,6 +4,7 @@
 //! domain (second stage), or domain and PASID (first stage, nested). Only valid entries are kept, or with CAP.CM also ones that are not
 //! present.
 
+pub mod front;
 pub mod grace;
 mod iotlb;
 pub mod sync;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::iotlb::{Absent, Iotlb, PageKey};
 
+use self::front::Front;
 use self::sync::{AtomicU64, Ordering};
 use self::table::{Entry, Table};
 use super::config::CacheConfig;
@@ -34,6 +36,8 @@ const NESTED: u64 = 3;
 /// All caches of a unit.
 #[derive(Debug)]
 pub struct Caches {
+    /// Answers of all that follow for DMA.
+    pub front: Front,
     /// Context cache.
     pub context: ContextCache,
     /// PASID cache.
@@ -92,7 +96,12 @@ impl CacheContents {
 impl Caches {
     /// Empty caches.
     pub fn new(config: &CacheConfig) -> Self {
+        // It would hide that one of the others is off.
+        let all = [config.context, config.pasid, config.iotlb]
+            .iter()
+            .all(|n| *n != 0);
         Caches {
+            front: Front::new(if all { config.iotlb } else { 0 }),
             context: ContextCache(Table::new(config.context)),
             pasid: PasidCache(Table::new(config.pasid)),
             iotlb: Iotlb {
@@ -115,6 +124,7 @@ impl Caches {
         self.pasid.0.clear();
         self.iotlb.table.clear();
         self.paging.0.clear();
+        self.front.forget();
     }
 
     /// What is in them. Nothing else may use them meanwhile.

@@ -13,15 +13,23 @@ use super::sync::{AtomicU64, Ordering, WAYS, fence, pause};
 /// Key and value words of an entry. A key is never all zero.
 pub type Entry<const K: usize, const V: usize> = ([u64; K], [u64; V]);
 
+/// One entry, as described above.
 #[derive(Debug)]
-struct Line<const K: usize, const V: usize> {
+pub struct Line<const K: usize, const V: usize> {
     sequence: AtomicU64,
     key: [AtomicU64; K],
     value: [AtomicU64; V],
 }
 
+impl<const K: usize, const V: usize> Default for Line<K, V> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl<const K: usize, const V: usize> Line<K, V> {
-    fn new() -> Self {
+    /// An empty one.
+    pub fn new() -> Self {
         Line {
             sequence: AtomicU64::new(0),
             key: std::array::from_fn(|_| AtomicU64::new(0)),
@@ -29,8 +37,41 @@ impl<const K: usize, const V: usize> Line<K, V> {
         }
     }
 
+    /// The value, if the key is this one and nobody writes.
+    #[inline(always)]
+    pub fn get(&self, key: &[u64; K]) -> Option<[u64; V]> {
+        let before = self.sequence.load(Ordering::Acquire);
+        if before & 1 != 0 {
+            return None;
+        }
+        for (word, wanted) in self.key.iter().zip(key) {
+            if word.load(Ordering::Relaxed) != *wanted {
+                return None;
+            }
+        }
+        let value = std::array::from_fn(|i| self.value[i].load(Ordering::Relaxed));
+        fence(Ordering::Acquire);
+        (self.sequence.load(Ordering::Relaxed) == before).then_some(value)
+    }
+
+    /// Replaces key and value. For who has locked the line.
+    pub fn set(&self, key: &[u64; K], value: &[u64; V]) {
+        for (word, v) in self.value.iter().zip(value) {
+            word.store(*v, Ordering::Relaxed);
+        }
+        for (word, k) in self.key.iter().zip(key) {
+            word.store(*k, Ordering::Relaxed);
+        }
+    }
+
+    /// Key and value, while nobody writes.
+    pub fn contents(&self) -> Entry<K, V> {
+        let value = std::array::from_fn(|i| self.value[i].load(Ordering::Relaxed));
+        (self.key(), value)
+    }
+
     /// Makes the sequence odd, if nobody else has.
-    fn try_lock(&self) -> Option<u64> {
+    pub fn try_lock(&self) -> Option<u64> {
         let s = self.sequence.load(Ordering::Relaxed);
         if s & 1 != 0 {
             return None;
@@ -51,7 +92,8 @@ impl<const K: usize, const V: usize> Line<K, V> {
         }
     }
 
-    fn unlock(&self, was: u64) {
+    /// Gives the line back; `was` is what the lock returned.
+    pub fn unlock(&self, was: u64) {
         self.sequence.store(was + 2, Ordering::Release);
     }
 
@@ -109,20 +151,7 @@ impl<const K: usize, const V: usize> Table<K, V> {
     /// The value of a key.
     #[inline(always)]
     pub fn get(&self, key: &[u64; K]) -> Option<[u64; V]> {
-        self.set(key).iter().find_map(|line| {
-            let before = line.sequence.load(Ordering::Acquire);
-            if before & 1 != 0 {
-                return None;
-            }
-            for (word, wanted) in line.key.iter().zip(key) {
-                if word.load(Ordering::Relaxed) != *wanted {
-                    return None;
-                }
-            }
-            let value = std::array::from_fn(|i| line.value[i].load(Ordering::Relaxed));
-            fence(Ordering::Acquire);
-            (line.sequence.load(Ordering::Relaxed) == before).then_some(value)
-        })
+        self.set(key).iter().find_map(|line| line.get(key))
     }
 
     /// The generation to hand to [`Table::fill`]; ask before the walk.
@@ -145,12 +174,7 @@ impl<const K: usize, const V: usize> Table<K, V> {
         let Some(was) = line.try_lock() else {
             return;
         };
-        for (word, v) in line.value.iter().zip(value) {
-            word.store(v, Ordering::Relaxed);
-        }
-        for (word, k) in line.key.iter().zip(key) {
-            word.store(k, Ordering::Relaxed);
-        }
+        line.set(&key, &value);
         if self.generation.fetch_add(0, Ordering::AcqRel) != generation {
             line.clear();
         }
@@ -202,10 +226,7 @@ impl<const K: usize, const V: usize> Table<K, V> {
         self.lines
             .iter()
             .filter(|line| line.key() != [0; K])
-            .map(|line| {
-                let value = std::array::from_fn(|i| line.value[i].load(Ordering::Relaxed));
-                (line.key(), value)
-            })
+            .map(Line::contents)
             .collect()
     }
 }

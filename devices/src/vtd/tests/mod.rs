@@ -4,6 +4,7 @@ mod conformance;
 mod embedding;
 mod fetch;
 mod interrupts;
+mod machine;
 mod peers;
 mod queue;
 mod random;

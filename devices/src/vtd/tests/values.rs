@@ -94,8 +94,8 @@ fn impossible_snapshots_are_refused() {
     };
     assert_eq!(restore(&|_| {}), None);
     assert_eq!(
-        restore(&|v| v["version"] = 2.into()),
-        Some(RestoreError::Version(2))
+        restore(&|v| v["version"] = 3.into()),
+        Some(RestoreError::Version(3))
     );
     assert!(matches!(
         restore(&|v| v["config"]["mamv"] = 99.into()),

@@ -30,9 +30,23 @@ pub trait Observer {
     fn begin_nested(&mut self, _input: u64) {}
     /// It ended, at this physical address if it succeeded.
     fn end_nested(&mut self, _output: Option<u64>) {}
+    /// A request of a domain has its answer, or is about to be walked for.
+    #[inline]
+    fn answered(&mut self, _answer: Answer, _domain: u16) {}
 }
 
 impl Observer for () {}
+
+/// What answered a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The IOTLB.
+    Hit,
+    /// A walk of paging structures, whether it found a page or not.
+    Walk,
+    /// Its domain passes addresses through.
+    PassThrough,
+}
 
 /// Why a walk stopped.
 #[derive(Clone, Copy, Debug)]
@@ -194,6 +208,7 @@ impl<M: TableMemory + ?Sized> Walker<'_, M> {
                 .get(&PageKey::new(&target), request.address)
             && let Some(answer) = self.decide_cached(hit, &target, request)
         {
+            observer.answered(Answer::Hit, target.domain);
             return answer.map_err(|fault| suppress(&target, fault));
         }
         self.translate_slowly(&target, request, generation, observer)
@@ -217,6 +232,11 @@ impl<M: TableMemory + ?Sized> Walker<'_, M> {
         if request.pasid.is_none() && is_interrupt_address(request.address) {
             return Err(Fault::new(Reason::InterruptRangeRequest));
         }
+        let answer = match target.stages {
+            Stages::PassThrough => Answer::PassThrough,
+            _ => Answer::Walk,
+        };
+        observer.answered(answer, target.domain);
         let page = self.walk(target, request, observer)?;
         if let Some(reason) = page.denies(target, request, self.config.zero_length_read) {
             return Err(Fault::new(reason));

@@ -13,6 +13,7 @@ use viommu_devices::spapr::rtas::{
 
 use super::config::Features;
 use super::platform::Platform;
+use super::slots;
 pub use eeh::ERRORS;
 
 /// True if the call's token stands in the device tree: it has a handler, and the machine's options allow it.
@@ -55,6 +56,9 @@ pub fn is_offered(call: RtasCall, features: Features) -> bool {
         | R::StopSelf
         | R::IbmGetSystemParameter
         | R::IbmSetSystemParameter
+        | R::GetSensorState
+        | R::SetIndicator
+        | R::IbmConfigureConnector
         | R::IbmOsTerm
         | R::IbmExtendedOsTerm => true,
         _ => false,
@@ -98,6 +102,9 @@ fn answer(
         }
         R::NvramFetch => platform.nvram.fetch(request.args(), &platform.ram),
         R::NvramStore => platform.nvram.store(request.args(), &platform.ram),
+        R::GetSensorState | R::SetIndicator | R::IbmConfigureConnector => {
+            slots::rtas(platform, request)
+        }
         R::StartCpu | R::QueryCpuStoppedState | R::StopSelf => {
             processors::answer(cpus, platform, caller, request)
         }

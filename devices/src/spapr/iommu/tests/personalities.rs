@@ -188,3 +188,38 @@ fn memory_that_comes_and_goes() {
     assert_eq!(u.put(DEFAULT, 0, 0), H_SUCCESS);
     assert_eq!(u.get(DEFAULT, 0), Ok(0));
 }
+
+/// A block apart from boot memory: entries may name it while it is there, and it stays while one does.
+#[test]
+fn a_block_of_memory() {
+    let u = unit();
+    let (start, size) = (4 * RAM, RAM);
+    assert_eq!(u.put(DEFAULT, 0, start | 3), H_PARAMETER);
+    u.iommu.add_memory(start, size);
+    assert_eq!(u.put(DEFAULT, 0, (start - 0x1000) | 3), H_PARAMETER);
+    assert_eq!(u.put(DEFAULT, 0, (start + size) | 3), H_PARAMETER);
+    assert_eq!(u.put(DEFAULT, 0, start | 3), H_SUCCESS);
+    assert_eq!(u.put(VIO, 0, (start + size - 0x1000) | 1), H_SUCCESS);
+    assert!(!u.iommu.remove_memory(start, size), "two entries name it");
+    assert_eq!(u.put(DEFAULT, 0, start), H_SUCCESS, "no access, no name");
+    assert!(!u.iommu.remove_memory(start, size), "a virtual device's");
+    assert!(u.iommu.remove_memory(start, size / 2), "its other half");
+    assert_eq!(u.put(VIO, 0, 0), H_SUCCESS);
+    assert!(u.iommu.remove_memory(start, size));
+    assert_eq!(u.put(DEFAULT, 0, start | 3), H_PARAMETER);
+    assert_eq!(u.put(DEFAULT, 0, 0x1003), H_SUCCESS, "boot memory stays");
+}
+
+/// A large page may lie across blocks that join, and nowhere else.
+#[test]
+fn a_page_across_blocks() {
+    const M16: u64 = 16 << 20;
+    let u = Unit::with(24 << 20, "pages=16M".parse().unwrap());
+    let (liobn, base) = u.create(24, 30).unwrap();
+    assert_eq!(u.put(liobn, base, M16 | 3), H_PARAMETER);
+    u.iommu.add_memory(28 << 20, 4 << 20);
+    assert_eq!(u.put(liobn, base, M16 | 3), H_PARAMETER, "a gap");
+    u.iommu.add_memory(24 << 20, 4 << 20);
+    assert_eq!(u.put(liobn, base, M16 | 3), H_SUCCESS);
+    assert!(!u.iommu.remove_memory(31 << 20, 1 << 20));
+}

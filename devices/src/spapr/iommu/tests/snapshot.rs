@@ -17,7 +17,7 @@ fn busy() -> (Unit, PeHealth) {
     u.put(b, at + (1 << 49), 0x3003);
     u.put(VIO, 0x1000, 0x4001);
     u.stuff(DEFAULT, 0x1f_f000, 0x5002, 3);
-    u.iommu.set_ram_size(2 * RAM);
+    u.iommu.add_memory(2 * RAM, RAM);
     let port = DmaPort::new(SOURCE, Arc::new(u.iommu.clone()), u.ram.clone());
     port.write(Iova(0x1f_f000), &[1; 64]).unwrap();
     health.enable(true);
@@ -61,7 +61,7 @@ fn mutate_save_restore_save() {
             u.translate(0x1f_f001, 8, Access::Write),
             Err(crate::spapr::eeh::INJECTED)
         );
-        assert_eq!(u.put(DEFAULT, 0, RAM | 3), H_SUCCESS, "the larger memory");
+        assert_eq!(u.put(DEFAULT, 0, (2 * RAM) | 3), H_SUCCESS, "added");
     }
     assert_eq!(copy.iommu.save().unwrap(), u.iommu.save().unwrap());
 }
@@ -84,10 +84,10 @@ fn another_machine_is_refused() {
     more.iommu.add_vio_window(Liobn(5), 0, 0x1000).unwrap();
     refuse(&more, "VIO windows");
     let mut newer = saved.clone();
-    newer[0] = 2;
+    newer[0] = 3;
     assert_eq!(
         fresh().0.iommu.restore(&newer),
-        Err(RestoreError::Version(2))
+        Err(RestoreError::Version(3))
     );
     let error = fresh().0.iommu.restore(&[]).unwrap_err().to_string();
     assert!(error.contains("damaged"), "{error}");

@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+ *
+ * Runs inside a pseries guest: takes and gives back what is behind a connector, as drmgr does, by RTAS and /proc/powerpc/ofdt.
+ *
+ *   connector take DRC PARENT     make it usable, unisolate it, read its node, add that below PARENT ("-": do not add it)
+ *   connector give DRC NODE       remove NODE from the tree ("-": do not), isolate it, make it unusable
+ *   connector refused DRC         calls that have to fail, on a connector that is not in use
+ *
+ * DRC is a number in hexadecimal. Prints "test: ok" or "test: FAILED" for each step.
+ */
+#include <endian.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define ISOLATION_STATE 9001
+#define ALLOCATION_STATE 9003
+#define DR_ENTITY_SENSE 9003
+#define PRESENT 1
+#define UNUSABLE 2
+
+struct call {
+	uint32_t token, inputs, outputs, cells[16];
+};
+
+static int failures;
+
+static void need(int good, const char *what)
+{
+	if (good)
+		return;
+	printf("test: FAILED %s: %s\n", what, strerror(errno));
+	exit(1);
+}
+
+static void expect(const char *what, int got, int wanted)
+{
+	printf("test: %s %s %d\n", got == wanted ? "ok" : "FAILED", what, got);
+	failures += got != wanted;
+}
+
+/* A number in a property of /rtas. */
+static uint32_t token(const char *name)
+{
+	char path[128];
+	uint32_t cell = 0;
+	int file;
+
+	snprintf(path, sizeof(path), "/proc/device-tree/rtas/%s", name);
+	file = open(path, O_RDONLY);
+	need(file >= 0 && read(file, &cell, 4) == 4, path);
+	close(file);
+	return be32toh(cell);
+}
+
+/* Calls RTAS; its outputs stand after its inputs, the first is returned. */
+static int rtas(struct call *call, const char *name, int inputs, int outputs)
+{
+	int i;
+
+	call->token = htobe32(token(name));
+	call->inputs = htobe32(inputs);
+	call->outputs = htobe32(outputs);
+	for (i = 0; i < inputs; i++)
+		call->cells[i] = htobe32(call->cells[i]);
+	need(syscall(SYS_rtas, call) == 0, name);
+	for (i = inputs; i < inputs + outputs; i++)
+		call->cells[i] = be32toh(call->cells[i]);
+	return call->cells[inputs];
+}
+
+static int sensor(uint32_t drc)
+{
+	struct call call = { .cells = { DR_ENTITY_SENSE, drc } };
+	int status = rtas(&call, "get-sensor-state", 2, 2);
+
+	return status ? status : (int)call.cells[3];
+}
+
+static int indicator(uint32_t which, uint32_t drc, uint32_t value)
+{
+	struct call call = { .cells = { which, drc, value } };
+
+	return rtas(&call, "set-indicator", 3, 1);
+}
+
+/* Memory below 4 GiB that the kernel sets aside for RTAS calls from programs. */
+static uint8_t *buffer(uint32_t *address)
+{
+	unsigned long start, size;
+	FILE *file = fopen("/proc/powerpc/rtas/rmo_buffer", "r");
+
+	need(file != NULL, "rmo_buffer");
+	need(fscanf(file, "%lx %lx", &start, &size) == 2 && size >= 4096, "rmo_buffer");
+	fclose(file);
+	int memory = open("/dev/mem", O_RDWR);
+	need(memory >= 0, "/dev/mem");
+	void *at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, memory, start);
+	need(at != MAP_FAILED, "map rmo_buffer");
+	*address = start;
+	return at;
+}
+
+static uint32_t word(const uint8_t *area, int index)
+{
+	uint32_t cell;
+
+	memcpy(&cell, area + 4 * index, 4);
+	return be32toh(cell);
+}
+
+static int configure(uint32_t address)
+{
+	struct call call = { .cells = { address, 0 } };
+
+	return rtas(&call, "ibm,configure-connector", 2, 1);
+}
+
+static void start(uint8_t *area, uint32_t drc)
+{
+	uint32_t cell = htobe32(drc);
+
+	memset(area, 0, 4096);
+	memcpy(area, &cell, 4);
+}
+
+/* Reads the node of a connector into a command for ofdt. */
+static size_t read_node(uint32_t drc, const char *parent, char *command, size_t room)
+{
+	uint32_t address;
+	uint8_t *area = buffer(&address);
+	size_t length = 0;
+	int properties = 0, status;
+
+	start(area, drc);
+	while ((status = configure(address)) > 0) {
+		const char *name = (const char *)area + word(area, 2);
+
+		need(length + 4096 < room, "room for a node");
+		if (status == 2) {
+			length = snprintf(command, room, "add_node %s/%s ", parent, name);
+		} else {
+			need(status == 3, "one node only");
+			length += snprintf(command + length, room - length, "%s %u ", name, word(area, 3));
+			memcpy(command + length, area + word(area, 4), word(area, 3));
+			length += word(area, 3);
+			command[length++] = ' ';
+			properties++;
+		}
+	}
+	expect("configure", status, 0);
+	printf("test: %d properties\n", properties);
+	return length;
+}
+
+static void ofdt(const char *command, size_t length)
+{
+	int file = open("/proc/powerpc/ofdt", O_WRONLY);
+
+	need(file >= 0, "ofdt");
+	expect("ofdt", write(file, command, length) == (ssize_t)length ? 0 : -errno, 0);
+	close(file);
+}
+
+static void take(uint32_t drc, const char *parent)
+{
+	static char command[1 << 16];
+	size_t length;
+
+	expect("unusable", sensor(drc), UNUSABLE);
+	expect("allocate", indicator(ALLOCATION_STATE, drc, 1), 0);
+	expect("present", sensor(drc), PRESENT);
+	expect("unisolate", indicator(ISOLATION_STATE, drc, 1), 0);
+	if (strcmp(parent, "-") == 0)
+		return;
+	length = read_node(drc, parent, command, sizeof(command));
+	ofdt(command, length);
+}
+
+static void give(uint32_t drc, const char *node)
+{
+	char command[256];
+
+	if (strcmp(node, "-") != 0) {
+		snprintf(command, sizeof(command), "remove_node %s", node);
+		ofdt(command, strlen(command) + 1);
+	}
+	expect("isolate", indicator(ISOLATION_STATE, drc, 0), 0);
+	expect("release", indicator(ALLOCATION_STATE, drc, 0), 0);
+	expect("unusable", sensor(drc), UNUSABLE);
+}
+
+static void refused(uint32_t drc)
+{
+	uint32_t address;
+	uint8_t *area = buffer(&address);
+
+	start(area, drc);
+	expect("configure while unusable", configure(address), -9003);
+	expect("unisolate while unusable", indicator(ISOLATION_STATE, drc, 1), -3);
+	expect("sense what is not there", sensor(drc ^ 0xf00), -3);
+	expect("an unknown indicator", indicator(9005, drc, 0), -3);
+}
+
+int main(int argc, char **argv)
+{
+	need(argc >= 3, "arguments: take|give|refused DRC ...");
+	uint32_t drc = strtoul(argv[2], NULL, 16);
+
+	if (strcmp(argv[1], "take") == 0 && argc == 4)
+		take(drc, argv[3]);
+	else if (strcmp(argv[1], "give") == 0 && argc == 4)
+		give(drc, argv[3]);
+	else if (strcmp(argv[1], "refused") == 0)
+		refused(drc);
+	else
+		need(0, "arguments");
+	return failures != 0;
+}
