@@ -16,6 +16,12 @@ use crate::ram::PAGE;
 
 /// Registers that do not outlive a guest instruction: see [`R_T0`].
 const SCRATCH: std::ops::Range<Reg> = R_T0..R_T0 + 4;
+
+/// Bytes that count a block's instructions, at its start. The last four are the displacement to where the budget's end is handled.
+pub(super) const ENTER_LEN: usize = 10;
+/// Bytes that take the count back, at that place.
+pub(super) const RECOUNT_LEN: usize = 4;
+
 /// Compiles block `n`, to lie at host address `entry`. `None` if a displacement does not fit.
 pub(super) fn block(code: &CodeCache, n: u32, thunks: &Thunks, entry: usize) -> Option<Compiled> {
     let block = code.block(n);
@@ -27,12 +33,12 @@ pub(super) fn block(code: &CodeCache, n: u32, thunks: &Thunks, entry: usize) -> 
         references: Vec::new(),
         thunks,
         compared: None,
-        page_offset: i64::from(block.offset),
+        offset: block.offset as i32,
         instructions: block.instructions,
     };
     c.enter();
     for (i, (u, place)) in uops.iter().zip(places).enumerate() {
-        let place = Place::new(*place, block.instructions);
+        let place = Place::new(*place, block);
         c.uop(u, block.start + i as u32, place);
         c.regs.unlock();
     }
@@ -81,10 +87,11 @@ impl Compiled {
 enum Cold {
     /// The budget ends within this block.
     Budget { label: DynamicLabel },
-    /// A jump whose target is not known yet. `site` is behind its displacement.
+    /// A jump to `target` in the same page, which is not known yet. `site` is behind its displacement.
     Link {
         label: DynamicLabel,
         site: DynamicLabel,
+        target: i32,
     },
     /// An access that the soft TLB does not have. What of the register file is in host registers is written back first.
     Access {
@@ -116,7 +123,8 @@ struct Compiler<'a> {
     references: Vec<usize>,
     thunks: &'a Thunks,
     compared: Option<Compared>,
-    page_offset: i64,
+    /// The block's address, from the start of its page, which `rbx` has.
+    offset: i32,
     instructions: u32,
 }
 
@@ -135,11 +143,12 @@ impl Compiler<'_> {
     /// Counts the block's instructions.
     fn enter(&mut self) {
         let label = self.ops.new_dynamic_label();
-        // At most 64 instructions. Together five bytes at least: `Jit::retire` writes a jump over them.
+        // At most 64 instructions. `Jit::retire` writes a jump over this.
         x!(self
             ; sub r14, BYTE self.instructions as i8
             ; js =>label
         );
+        debug_assert_eq!(self.ops.offset().0, ENTER_LEN);
         self.refer();
         self.cold.push(Cold::Budget { label });
     }
@@ -450,6 +459,7 @@ impl Compiler<'_> {
 
     /// rax = address of the block + imm.
     fn address(&mut self, imm: u64) {
+        let imm = imm.wrapping_add(self.offset as u64);
         match small(imm) {
             Some(imm) => x!(self ; lea rax, [rbx + imm]),
             None => {
@@ -872,22 +882,27 @@ impl Compiler<'_> {
 
     /// On to the block at this one's address + imm. The registers are written back.
     fn go(&mut self, imm: u64) {
-        let near = self.page_offset.wrapping_add(imm as i64);
-        match small(imm) {
-            Some(imm) => x!(self ; add rbx, imm),
-            None => {
-                self.constant(imm);
-                x!(self ; add rbx, rax);
-            }
-        }
-        if (0..PAGE as i64).contains(&near) {
+        let target = imm.wrapping_add(self.offset as u64);
+        if target < PAGE {
             let (label, site) = (self.ops.new_dynamic_label(), self.ops.new_dynamic_label());
             x!(self ; jmp =>label ; =>site);
             self.refer();
-            self.cold.push(Cold::Link { label, site });
-        } else {
-            x!(self ; jmp extern self.thunks.jump);
+            let target = target as i32;
+            self.cold.push(Cold::Link {
+                label,
+                site,
+                target,
+            });
+            return;
         }
+        match small(target) {
+            Some(target) => x!(self ; add rbx, target),
+            None => {
+                self.constant(target);
+                x!(self ; add rbx, rax);
+            }
+        }
+        x!(self ; jmp extern self.thunks.jump);
     }
 
     fn go_to_register(&mut self, r: Reg, mask: u64) {
@@ -954,17 +969,21 @@ impl Compiler<'_> {
         for cold in std::mem::take(&mut self.cold) {
             match cold {
                 Cold::Budget { label } => {
-                    x!(self
-                        ; =>label
-                        ; add r14, BYTE self.instructions as i8
-                        ; jmp extern self.thunks.exit_next
-                    );
+                    x!(self ; =>label);
+                    let start = self.ops.offset().0;
+                    x!(self ; add r14, BYTE self.instructions as i8);
+                    debug_assert_eq!(self.ops.offset().0 - start, RECOUNT_LEN);
+                    x!(self ; add rbx, self.offset ; jmp extern self.thunks.exit_next);
                     self.refer();
                 }
-                Cold::Link { label, site } => {
+                Cold::Link {
+                    label,
+                    site,
+                    target,
+                } => {
                     x!(self ; =>label ; lea rdx, [=>site]);
                     self.refer();
-                    x!(self ; jmp extern self.thunks.exit_link);
+                    x!(self ; add rbx, target ; jmp extern self.thunks.exit_link);
                     self.refer();
                 }
                 Cold::Access {

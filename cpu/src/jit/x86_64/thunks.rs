@@ -1,7 +1,7 @@
 //! Code that all blocks share: the way in and out, the jump cache, and calls of helpers.
 //!
 //! Host registers in compiled code:
-//! - `rbp`: the [`Core`], plus [`CORE_BIAS`]; `rbx`: effective address of the block; `r14`: instructions left, negative at the end;
+//! - `rbp`: the [`Core`], plus [`CORE_BIAS`]; `rbx`: effective address of the block's page; `r14`: instructions left, negative at the end;
 //! - `r13`: the context of the usual half of the addresses, as a part of a soft TLB's tag;
 //! - `rsp`: the [`super::helpers::Env`]'s address lies there; a call finds the stack aligned;
 //! - `rax`, `rcx`, `rdx`, `r15`: free within a micro-operation;
@@ -18,6 +18,7 @@ use super::memory::CodeMemory;
 use crate::engine::FrontEnd;
 use crate::engine::core::{Core, Exchange};
 use crate::engine::tlb::{self, Jump, Tlb};
+use crate::ram::PAGE;
 
 /// `rbp` points that far into the [`Core`], so that the first 32 registers are a one-byte displacement away.
 pub(super) const CORE_BIAS: i32 = 128;
@@ -48,6 +49,7 @@ pub(super) const INDEX_SHIFT: i8 = 12 - 4;
 pub(super) const INDEX_MASK: i32 = ((tlb::ENTRIES - 1) << 4) as i32;
 const JUMP_TAG: i32 = offset_of!(Jump, tag) as i32;
 const JUMP_ENTRY: i32 = offset_of!(Jump, entry) as i32;
+const PAGE_SIZE: i32 = PAGE as i32;
 const _: () = assert!(size_of::<Jump>() == 24 && offset_of!(Jump, pc) == 0);
 
 /// Displacement of a register of the flat file.
@@ -65,6 +67,8 @@ pub(super) struct Thunks {
     pub(super) enter: usize,
     /// To the dispatcher, for the block at `rbx`.
     pub(super) exit_next: usize,
+    /// As `exit_next`, for the block of the jump cache's entry at `rdx`.
+    pub(super) exit_jump: usize,
     /// As `exit_next`; `rdx` is where a direct jump could be.
     pub(super) exit_link: usize,
     /// To the block at `rbx`, by the jump cache.
@@ -120,6 +124,7 @@ impl Thunks {
                 ; push r8
                 ; mov rbp, rdi
                 ; mov rbx, rdx
+                ; and rbx, -PAGE_SIZE
                 ; mov r14, rcx
                 ; mov r13, [rbp + USUAL_CONTEXT]
                 ; jmp rsi
@@ -144,6 +149,9 @@ impl Thunks {
             );
         })?;
         let next = thunks.exit_next;
+        thunks.exit_jump = add(&mut |ops| {
+            dynasm!(ops ; .arch x64 ; mov rbx, [rdx] ; jmp extern next);
+        })?;
         thunks.jump = add(&mut |ops| jump(ops, next, F::INSTRUCTION_ALIGN))?;
         let loads = [
             helpers::load::<F, 1> as *const () as usize,
@@ -214,6 +222,7 @@ fn jump(ops: &mut Asm, miss: usize, align: u64) {
         ; mov ecx, [rbp + rcx * 4 + TAGS]
         ; cmp [rdx + JUMP_TAG], ecx
         ; jne >miss
+        ; and rbx, -PAGE_SIZE
         ; jmp QWORD [rdx + JUMP_ENTRY]
         ; miss:
         ; jmp extern miss
