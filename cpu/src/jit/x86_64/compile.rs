@@ -9,10 +9,29 @@ use dynasmrt::{DynamicLabel, DynasmApi, DynasmLabelApi, VecAssembler, dynasm};
 
 use super::helpers::Place;
 use super::registers::Registers;
-use super::thunks::{INDEX_MASK, INDEX_SHIFT, READ, Thunks, WRITE, register};
+use super::thunks::{ADDENDS, INDEX_MASK, INDEX_SHIFT, READ, Thunks, WRITE, register};
 use crate::engine::CodeCache;
 use crate::engine::uop::{Op, R_CA, R_CA32, R_SO, R_T0, R_ZERO, Reg, Uop};
 use crate::ram::PAGE;
+
+/// Instructions that not every host has.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Host {
+    /// `bextr`.
+    pub(super) bmi1: bool,
+    /// `movbe`.
+    pub(super) movbe: bool,
+}
+
+impl Host {
+    /// Those of this one.
+    pub(super) fn detect() -> Host {
+        Host {
+            bmi1: std::arch::is_x86_feature_detected!("bmi1"),
+            movbe: std::arch::is_x86_feature_detected!("movbe"),
+        }
+    }
+}
 
 /// Registers that do not outlive a guest instruction: see [`R_T0`].
 const SCRATCH: std::ops::Range<Reg> = R_T0..R_T0 + 4;
@@ -23,7 +42,13 @@ pub(super) const ENTER_LEN: usize = 10;
 pub(super) const RECOUNT_LEN: usize = 4;
 
 /// Compiles block `n`, to lie at host address `entry`. `None` if a displacement does not fit.
-pub(super) fn block(code: &CodeCache, n: u32, thunks: &Thunks, entry: usize) -> Option<Compiled> {
+pub(super) fn block(
+    code: &CodeCache,
+    n: u32,
+    thunks: &Thunks,
+    host: Host,
+    entry: usize,
+) -> Option<Compiled> {
     let block = code.block(n);
     let (uops, places) = code.uops_of(n);
     let mut c = Compiler {
@@ -32,6 +57,7 @@ pub(super) fn block(code: &CodeCache, n: u32, thunks: &Thunks, entry: usize) -> 
         cold: Vec::new(),
         references: Vec::new(),
         thunks,
+        host,
         compared: None,
         offset: block.offset as i32,
         instructions: block.instructions,
@@ -122,6 +148,7 @@ struct Compiler<'a> {
     /// See [`Compiled::references`].
     references: Vec<usize>,
     thunks: &'a Thunks,
+    host: Host,
     compared: Option<Compared>,
     /// The block's address, from the start of its page, which `rbx` has.
     offset: i32,
@@ -483,8 +510,7 @@ impl Compiler<'_> {
     fn add_immediate(&mut self, u: &Uop) {
         let (a, d) = self.unary(u);
         match small(u.imm) {
-            Some(imm) if a == d => x!(self ; add Rq(d), imm),
-            Some(imm) => x!(self ; lea Rq(d), [Rq(a) + imm]),
+            Some(imm) => self.add_to(d, a, imm),
             None => {
                 self.constant(u.imm);
                 x!(self ; add rax, Rq(a) ; mov Rq(d), rax);
@@ -662,8 +688,8 @@ impl Compiler<'_> {
             x!(self ; not rax);
         }
         let b = if immediate {
-            self.set(15, u.imm);
-            15
+            self.set(1, u.imm);
+            1
         } else {
             self.src(u.b)
         };
@@ -776,7 +802,7 @@ impl Compiler<'_> {
                 let h = self.src(r);
                 match imm {
                     0 => x!(self ; mov rax, Rq(h)),
-                    _ => x!(self ; lea rax, [Rq(h) + imm]),
+                    _ => self.add_to(0, h, imm),
                 }
             }
             (a, b) => {
@@ -793,20 +819,38 @@ impl Compiler<'_> {
     /// half of the addresses that is usual for this code is looked for: the way of misses looks for both.
     fn translate(&mut self, table: i32, n: u8, miss: DynamicLabel) {
         match n {
-            1 => x!(self ; mov r15, rax),
-            _ => x!(self ; lea r15, [rax + i32::from(n) - 1]),
+            1 => x!(self ; mov rdx, rax),
+            _ => x!(self ; lea rdx, [BYTE rax + n as i8 - 1]),
+        }
+        if self.host.bmi1 {
+            x!(self ; bextr ecx, eax, r15d);
+        } else {
+            x!(self ; mov ecx, eax ; shr ecx, INDEX_SHIFT ; and ecx, INDEX_MASK);
         }
         x!(self
-            ; mov ecx, eax
-            ; shr r15, 12
-            ; shr ecx, INDEX_SHIFT
-            ; or r15, r13
-            ; and ecx, INDEX_MASK
-            ; cmp r15, [rbp + rcx + table]
+            ; shr rdx, 12
+            ; or rdx, r13
+            ; cmp rdx, [rbp + rcx * 8 + table]
             ; jne =>miss
         );
         self.refer();
-        x!(self ; add rax, [rbp + rcx + table + 8]);
+        x!(self ; add rax, [rbp + rcx * 8 + table + ADDENDS]);
+    }
+
+    /// dst = base + disp, in the fewest bytes: of a register that is not known when this is written, the assembler takes the longest form.
+    fn add_to(&mut self, dst: u8, base: u8, disp: i32) {
+        let rex = 0x48 | (dst & 8) >> 1 | base >> 3;
+        let modrm = (dst & 7) << 3 | base & 7;
+        let short = i8::try_from(disp).ok();
+        let mode = if short.is_some() { 0x40 } else { 0x80 };
+        self.ops.extend(&[rex, 0x8d, mode | modrm]);
+        if base & 7 == 4 {
+            self.ops.push(0x24);
+        }
+        match short {
+            Some(disp) => self.ops.push_i8(disp),
+            None => self.ops.push_i32(disp),
+        }
     }
 
     fn load(&mut self, u: &Uop, place: Place) {
@@ -817,6 +861,7 @@ impl Compiler<'_> {
         let d = self.dst(u.d);
         self.translate(READ, n, label);
         x!(self ; =>back);
+        let movbe = self.host.movbe;
         match u.op {
             Op::Ld8 => x!(self ; movzx Rd(d), BYTE [rax]),
             Op::Ld16 => x!(self ; movzx Rd(d), WORD [rax]),
@@ -825,6 +870,8 @@ impl Compiler<'_> {
             Op::Ld16S => x!(self ; movsx Rq(d), WORD [rax]),
             Op::Ld32S => x!(self ; movsxd Rq(d), DWORD [rax]),
             Op::Ld16R => x!(self ; movzx Rd(d), WORD [rax] ; rol Rw(d), 8),
+            Op::Ld32R if movbe => x!(self ; movbe Rd(d), [rax]),
+            Op::Ld64R if movbe => x!(self ; movbe Rq(d), [rax]),
             Op::Ld32R => x!(self ; mov Rd(d), [rax] ; bswap Rd(d)),
             Op::Ld16RS => {
                 x!(self ; movzx Rd(d), WORD [rax] ; rol Rw(d), 8 ; movsx Rq(d), Rw(d));
@@ -849,11 +896,15 @@ impl Compiler<'_> {
         self.effective_address(u);
         let (label, back) = (self.ops.new_dynamic_label(), self.ops.new_dynamic_label());
         self.translate(WRITE, n, label);
+        let movbe = self.host.movbe;
         match u.op {
             Op::St8 => x!(self ; mov [rax], Rb(v)),
             Op::St16 => x!(self ; mov [rax], Rw(v)),
             Op::St32 => x!(self ; mov [rax], Rd(v)),
             Op::St64 => x!(self ; mov [rax], Rq(v)),
+            Op::St16R if movbe => x!(self ; movbe [rax], Rw(v)),
+            Op::St32R if movbe => x!(self ; movbe [rax], Rd(v)),
+            Op::St64R if movbe => x!(self ; movbe [rax], Rq(v)),
             Op::St16R => x!(self ; mov ecx, Rd(v) ; rol cx, 8 ; mov [rax], cx),
             Op::St32R => x!(self ; mov ecx, Rd(v) ; bswap ecx ; mov [rax], ecx),
             _ => x!(self ; mov rcx, Rq(v) ; bswap rcx ; mov [rax], rcx),

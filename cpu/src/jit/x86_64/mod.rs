@@ -15,6 +15,7 @@ use crate::bus::Bus;
 use crate::engine::core::Core;
 use crate::engine::exec::Pure;
 use crate::engine::{CodeCache, FrontEnd, Shared};
+use compile::Host;
 use helpers::{Env, Status};
 use memory::CodeMemory;
 use thunks::Thunks;
@@ -30,6 +31,7 @@ const JUMP_LEN: usize = 5;
 pub struct Jit {
     memory: CodeMemory,
     thunks: Thunks,
+    host: Host,
     /// Bytes that the thunks take.
     keep: usize,
 }
@@ -45,13 +47,14 @@ impl Jit {
             keep: memory.used(),
             memory,
             thunks,
+            host: Host::detect(),
         })
     }
 
     /// Compiles block `n` and gives the address to enter it at; `None` if there is no room.
     pub(crate) fn compile(&mut self, code: &CodeCache, n: u32) -> Option<usize> {
         let entry = self.memory.next();
-        let mut block = compile::block(code, n, &self.thunks, entry)?;
+        let mut block = compile::block(code, n, &self.thunks, self.host, entry)?;
         let cold = self.memory.next_cold(block.cold_len());
         let (code, cold) = block.place_cold(entry, cold)?;
         self.memory.push(code, cold).then_some(entry)

@@ -4,7 +4,8 @@
 //! - `rbp`: the [`Core`], plus [`CORE_BIAS`]; `rbx`: effective address of the block's page; `r14`: instructions left, negative at the end;
 //! - `r13`: the context of the usual half of the addresses, as a part of a soft TLB's tag;
 //! - `rsp`: the [`super::helpers::Env`]'s address lies there; a call finds the stack aligned;
-//! - `rax`, `rcx`, `rdx`, `r15`: free within a micro-operation;
+//! - `r15`: [`INDEX_FIELD`];
+//! - `rax`, `rcx`, `rdx`: free within a micro-operation;
 //! - the others: registers of the flat file, see [`super::registers`].
 
 use std::ffi::c_void;
@@ -17,7 +18,7 @@ use super::helpers::{self, Status};
 use super::memory::CodeMemory;
 use crate::engine::FrontEnd;
 use crate::engine::core::{Core, Exchange};
-use crate::engine::tlb::{self, Jump, Tlb};
+use crate::engine::tlb::{self, Jump, Table, Tlb};
 use crate::ram::PAGE;
 
 /// `rbp` points that far into the [`Core`], so that the first 32 registers are a one-byte displacement away.
@@ -40,13 +41,17 @@ const JUMPS: i32 = field(offset_of!(Core, tlb) + offset_of!(Tlb, jumps_at));
 pub(super) const READ: i32 = field(offset_of!(Core, tlb) + offset_of!(Tlb, read));
 /// And for stores.
 pub(super) const WRITE: i32 = field(offset_of!(Core, tlb) + offset_of!(Tlb, write));
+/// From a table to its second part.
+pub(super) const ADDENDS: i32 = offset_of!(Table, addends) as i32;
 /// Number of the data context for addresses with a clear top bit; that for a set one follows.
 const CONTEXT: i32 = field(Core::DATA_CONTEXT);
 /// The two, exclusive or.
 const CONTEXT_XOR: i32 = field(offset_of!(Core, data_context_xor));
-/// From an address to the place of its entry in a table: shift, and mask.
-pub(super) const INDEX_SHIFT: i8 = 12 - 4;
-pub(super) const INDEX_MASK: i32 = ((tlb::ENTRIES - 1) << 4) as i32;
+/// From an address to the number of its entry in a table: shift, and mask.
+pub(super) const INDEX_SHIFT: i8 = 12;
+pub(super) const INDEX_MASK: i32 = (tlb::ENTRIES - 1) as i32;
+/// The same for `bextr`: first bit, and number of bits from bit 8 on.
+const INDEX_FIELD: i32 = INDEX_SHIFT as i32 | (tlb::ENTRIES.ilog2() as i32) << 8;
 const JUMP_TAG: i32 = offset_of!(Jump, tag) as i32;
 const JUMP_ENTRY: i32 = offset_of!(Jump, entry) as i32;
 const PAGE_SIZE: i32 = PAGE as i32;
@@ -127,6 +132,7 @@ impl Thunks {
                 ; and rbx, -PAGE_SIZE
                 ; mov r14, rcx
                 ; mov r13, [rbp + USUAL_CONTEXT]
+                ; mov r15d, INDEX_FIELD
                 ; jmp rsi
             );
         })?;
@@ -236,18 +242,18 @@ fn access(ops: &mut Asm, table: i32, log: u8, helper: usize, leave: usize) {
         ; .arch x64
         ; mov [rbp + VALUE], rcx
         ; mov [rbp + REST], rdx
-        ; lea r15, [rax + (1 << log) - 1]
         ; cqo
-        ; shr r15, 12
         ; and rdx, [rbp + CONTEXT_XOR]
-        ; mov ecx, eax
+        ; lea rcx, [rax + (1 << log) - 1]
         ; xor rdx, [rbp + CONTEXT]
+        ; shr rcx, 12
+        ; or rdx, rcx
+        ; mov ecx, eax
         ; shr ecx, INDEX_SHIFT
-        ; or r15, rdx
         ; and ecx, INDEX_MASK
-        ; cmp r15, [rbp + rcx + table]
+        ; cmp rdx, [rbp + rcx * 8 + table]
         ; jne >miss
-        ; add rax, [rbp + rcx + table + 8]
+        ; add rax, [rbp + rcx * 8 + table + ADDENDS]
     );
     if table == WRITE {
         dynasm!(ops ; .arch x64 ; mov rcx, [rbp + VALUE]);
