@@ -49,8 +49,7 @@ impl Table {
     #[inline(always)]
     fn hit<const N: usize>(&self, ea: u64, ctx: u64) -> Option<usize> {
         let i = index(ea);
-        (self.tags[i] == page_of(ea, N) | ctx)
-            .then(|| (ea as usize).wrapping_add(self.addends[i]))
+        (self.tags[i] == page_of(ea, N) | ctx).then(|| (ea as usize).wrapping_add(self.addends[i]))
     }
 
     fn fill(&mut self, ea: u64, ctx: u64, host: HostPage) {

@@ -34,7 +34,9 @@ pub(super) struct Place(u32);
 
 impl Place {
     pub(super) fn new(place: code::Place, block: &code::Block) -> Place {
-        let rest = block.instructions.saturating_sub(u32::from(place.index) + 1);
+        let rest = block
+            .instructions
+            .saturating_sub(u32::from(place.index) + 1);
         // A block's first byte lies in its page, and its instructions take a kilobyte at most.
         let offset = (block.offset + u32::from(place.offset)) & 0xffff;
         Place(offset | u32::from(place.len) << 16 | rest << 24)
