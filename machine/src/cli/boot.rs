@@ -48,15 +48,15 @@ pub fn boot(args: &BootArgs) -> Result<(), Failure> {
     if args.interactive {
         terminal::check()?;
     }
-    let plan = plan(args)?;
+    let mut plan = plan(args)?;
     let symbols = symbols(args, plan.config.kernel.as_deref())?;
     let expected = plan.expected()?;
-    let mut outcome = Session::open(args.interactive)?.run(&plan.config, &symbols)?;
+    let mut outcome = Session::open(args.interactive)?.run(&mut plan.config, &symbols)?;
     let report = &mut outcome.report;
     if let Some((expected, written)) = expected {
         // A pattern may come before the guest has looked at its disk.
         if !matches!(outcome.end, End::Until(_)) {
-            report.checks = check::disk(&outcome.log, &expected, written);
+            report.checks = check::disk(&outcome.log, &expected, written.as_deref());
             if plan.expects_window() {
                 report.checks.push(check::window(&outcome.log));
             }
@@ -123,7 +123,7 @@ impl Plan {
     }
 
     /// What the guest must find on its disk, and the image if its writes must be there; none if the guest does not check.
-    fn expected(&self) -> Result<Option<(check::Expected, Option<&Path>)>, Failure> {
+    fn expected(&self) -> Result<Option<(check::Expected, Option<PathBuf>)>, Failure> {
         let asked = |word| self.config.append.split_whitespace().any(|w| w == word);
         let Some((path, written)) = self.checked.as_ref().filter(|_| asked(CHECK_WORD)) else {
             return Ok(None);
@@ -134,7 +134,7 @@ impl Plan {
                 path.display()
             ))
         })?;
-        Ok(Some((expected, written.then_some(path.as_path()))))
+        Ok(Some((expected, written.then(|| path.clone()))))
     }
 }
 

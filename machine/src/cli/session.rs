@@ -56,16 +56,24 @@ impl Session {
         })
     }
 
-    /// Runs the machine, and again after each reboot if it is to restart. `max_instructions` holds for all of it.
+    /// Runs the machine, and again after each reboot if it is to restart. `max_instructions` holds for all of it. The images are taken out
+    /// of `config`, except for a restart.
     ///
     /// # Errors
     /// The machine cannot be built.
-    pub fn run(mut self, config: &MachineConfig, symbols: &Symbols) -> Result<Outcome, Failure> {
-        let mut config = config.clone();
+    pub fn run(
+        mut self,
+        config: &mut MachineConfig,
+        symbols: &Symbols,
+    ) -> Result<Outcome, Failure> {
         let mut reboots = 0;
         loop {
             self.phase_seconds.clear();
-            let mut machine = Machine::new(config.clone()).map_err(Failure::user)?;
+            let for_this_run = match config.on_reboot {
+                OnReboot::Restart => config.clone(),
+                OnReboot::End => config.take_images(),
+            };
+            let mut machine = Machine::new(for_this_run).map_err(Failure::user)?;
             let end = machine.run(&mut self);
             let executed = machine.platform().counters.instructions;
             config.max_instructions = config.max_instructions.map(|n| n.saturating_sub(executed));

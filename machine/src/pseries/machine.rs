@@ -39,12 +39,14 @@ impl Machine {
     ///
     /// # Errors
     /// [`ConfigError`]: each is something that the user can mend.
-    pub fn new(config: MachineConfig) -> Result<Machine, ConfigError> {
+    pub fn new(mut config: MachineConfig) -> Result<Machine, ConfigError> {
         if !(1..=map::CPUS_MAX).contains(&config.cpus) {
             return Err(ConfigError::Cpus(config.cpus));
         }
         let ram = build::ram(&config)?;
         let layout = load::load(&ram, &config)?;
+        // They are in RAM now.
+        drop(config.take_images());
         let iommu = build::iommu(&config)?;
         let (mut phbs, mut functions, mut described) = (Vec::new(), Vec::new(), Vec::new());
         let bridges = config.bridges()?;

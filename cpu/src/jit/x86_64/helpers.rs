@@ -28,15 +28,19 @@ impl Status {
     pub(super) const LEAVE: u64 = 2;
 }
 
-/// Place of an instruction in its block, as it is passed to helpers: its first byte (16 bits), its length (8 bits), and how many
-/// instructions follow it.
+/// Place of an instruction, as it is passed to helpers: its first byte, from the start of its block's page (16 bits), its length (8 bits),
+/// and how many instructions of the block follow it.
 #[derive(Clone, Copy)]
 pub(super) struct Place(u32);
 
 impl Place {
-    pub(super) fn new(place: code::Place, instructions: u32) -> Place {
-        let rest = instructions.saturating_sub(u32::from(place.index) + 1);
-        Place(u32::from(place.offset) | u32::from(place.len) << 16 | rest << 24)
+    pub(super) fn new(place: code::Place, block: &code::Block) -> Place {
+        let rest = block
+            .instructions
+            .saturating_sub(u32::from(place.index) + 1);
+        // A block's first byte lies in its page, and its instructions take a kilobyte at most.
+        let offset = (block.offset + u32::from(place.offset)) & 0xffff;
+        Place(offset | u32::from(place.len) << 16 | rest << 24)
     }
     /// As a number that code can hold.
     pub(super) fn raw(self) -> u32 {
@@ -65,7 +69,7 @@ fn finish(core: &mut Core, leaving: bool, place: Place, done: Result<(), Fault>)
     }
 }
 
-/// Loads `N` bytes at `ea` into [`crate::engine::core::Exchange::value`]. The block's address is in [`Core::pc`].
+/// Loads `N` bytes at `ea` into [`crate::engine::core::Exchange::value`]. The address of the block's page is in [`Core::pc`].
 ///
 /// # Safety
 /// `env` is what `enter` passed, and nothing else uses what it points to.
