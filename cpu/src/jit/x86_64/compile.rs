@@ -165,6 +165,8 @@ macro_rules! x {
     }};
 }
 
+mod alu;
+mod bits;
 mod flags;
 mod x86;
 
