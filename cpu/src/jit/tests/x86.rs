@@ -1,5 +1,6 @@
 //! Random programs for the x86-64 front end, on both tiers.
 
+use iced_x86::{Decoder, DecoderOptions, FlowControl};
 use proptest::prelude::*;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
@@ -265,16 +266,32 @@ const RARE: &[Form] = &[
     ModRm(&[0x0f, 0x12]),
 ];
 
+/// The low bits of registers that hold pointers into RAM, and so are seldom written to: RBX, RSI, R11, R14, and the stack pointer.
+fn is_pointer(low: u8) -> bool {
+    matches!(low & 7, 3 | 4 | 6)
+}
+
 fn mod_rm(random: &mut Random, out: &mut Vec<u8>) {
     let bits = random.next();
     let mode = [0, 1, 1, 2, 3, 3, 3, 3][bits as usize & 7] as u8;
-    let rm = (bits >> 8) as u8 & 7;
-    out.push(mode << 6 | (bits >> 16) as u8 & 0x38 | rm);
-    if mode != 3 && rm == 4 {
-        out.push((bits >> 24) as u8);
+    let (mut reg, mut rm) = ((bits >> 16) as u8 & 7, (bits >> 8) as u8 & 7);
+    if bits >> 20 & 31 != 0 {
+        if is_pointer(reg) {
+            reg = 0;
+        }
+        rm = match mode {
+            3 if is_pointer(rm) => 1,
+            3 => rm,
+            _ => [3, 6, 4][usize::from(rm) % 3],
+        };
     }
-    let wide = mode == 2 || mode == 0 && (rm == 5 || rm == 4 && (bits >> 24) as u8 & 7 == 5);
-    if wide {
+    out.push(mode << 6 | reg << 3 | rm);
+    if mode != 3 && rm == 4 {
+        // A pointer, with nothing or with an index.
+        let index = if bits >> 26 & 7 == 0 { 0x08 } else { 0x20 };
+        out.push((bits >> 30) as u8 & 0xc0 | index | 3 + ((bits >> 25) as u8 & 1));
+    }
+    if mode == 2 || mode == 0 && rm == 5 {
         out.extend(((bits >> 32) as u32 & 0x1fff).to_le_bytes());
     } else if mode == 1 {
         out.push((bits >> 32) as u8);
@@ -283,6 +300,17 @@ fn mod_rm(random: &mut Random, out: &mut Vec<u8>) {
 
 /// An instruction that is no branch.
 fn instruction(random: &mut Random, long: bool) -> Vec<u8> {
+    loop {
+        let bytes = bytes(random, long);
+        let bits = if long { 64 } else { 32 };
+        let i = Decoder::with_ip(bits, &bytes, CODE, DecoderOptions::NONE).decode();
+        if i.len() == bytes.len() && i.flow_control() == FlowControl::Next {
+            return bytes;
+        }
+    }
+}
+
+fn bytes(random: &mut Random, long: bool) -> Vec<u8> {
     let bits = random.next();
     let form = match bits & 3 {
         0 => RARE[(bits >> 8) as usize % RARE.len()],
@@ -373,6 +401,22 @@ fn program(random: &mut Random, len: usize, long: bool) -> Vec<u8> {
     out
 }
 
+/// Values to begin with.
+fn registers(random: &mut Random) -> [u64; 16] {
+    let mut gpr: [u64; 16] = std::array::from_fn(|_| random.value());
+    for n in [3, 6, 7, 11, 14] {
+        // Not over the tables and the program.
+        gpr[n] = 2 * CODE + random.next() % (RAM - 3 * CODE);
+    }
+    if random.next() % 8 == 0 {
+        // A device.
+        gpr[6] = RAM;
+    }
+    gpr[1] %= 100;
+    gpr[4] = STACK;
+    gpr
+}
+
 /// Runs a program on the interpreter and compiled; `step` instructions at a time.
 fn compare(seed: u64, len: usize, long: bool, step: u64) {
     let mut random = Random(seed | 1);
@@ -383,12 +427,7 @@ fn compare(seed: u64, len: usize, long: bool, step: u64) {
         r.ram.write_slice(&code, GuestAddress(CODE)).unwrap();
     }
     for round in 0..4 {
-        let mut gpr: [u64; 16] = std::array::from_fn(|_| random.value());
-        // Programs write where they point to: not over the tables.
-        for g in gpr.iter_mut().filter(|g| **g < CODE + 0x4000) {
-            *g += CODE + 0x4000;
-        }
-        gpr[4] = STACK;
+        let gpr = registers(&mut random);
         let flags = random.next() & 0x8d5;
         a.begin(gpr, flags);
         b.begin(gpr, flags);
@@ -428,11 +467,7 @@ fn blocks_of_programs_do_the_same_on_both_tiers() {
         let code = program(&mut random, 60, long);
         rig.ram.write_slice(&code, GuestAddress(CODE)).unwrap();
         for _ in 0..4 {
-            let mut gpr: [u64; 16] = std::array::from_fn(|_| random.value());
-            for g in gpr.iter_mut().filter(|g| **g < CODE + 0x4000) {
-                *g += CODE + 0x4000;
-            }
-            gpr[4] = STACK;
+            let gpr = registers(&mut random);
             rig.begin(gpr, random.next() & 0x8d5);
             for _ in 0..20 {
                 match rig.run(0, 100) {
