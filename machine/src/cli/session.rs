@@ -84,7 +84,13 @@ impl Session {
             let mut report = machine.report(&end);
             report.reboots = reboots;
             if config.sample_every != 0 {
-                report.profile = Some(Profile::of(machine.cpus(), config.sample_every, symbols));
+                let exits = machine.platform().counters.exits;
+                report.profile = Some(Profile::of(
+                    machine.cpus(),
+                    config.sample_every,
+                    symbols,
+                    exits,
+                ));
                 report.host.engine = Some(machine.engine_stats().into());
             }
             let interrupted = end == End::UserQuit && INTERRUPTED.load(Ordering::Relaxed);

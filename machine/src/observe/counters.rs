@@ -17,6 +17,23 @@ pub struct Counters {
     pub mmio_writes: u64,
     /// Accesses to addresses where nothing answers.
     pub mmio_errors: u64,
+    /// Why vCPUs stopped running instructions.
+    pub exits: Exits,
+}
+
+/// Why vCPUs stopped running instructions, each so many times.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Exits {
+    /// For a hypercall, but not H_RTAS.
+    pub hypercalls: u64,
+    /// For H_RTAS.
+    pub rtas: u64,
+    /// For a load or store of device memory.
+    pub mmio: u64,
+    /// Because the turn was over.
+    pub turns: u64,
+    /// Every vCPU waited: time was skipped.
+    pub idle: u64,
 }
 
 /// How often something was called, and how often it did not succeed.

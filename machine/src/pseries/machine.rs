@@ -226,6 +226,7 @@ impl Machine {
             .flatten()
             .min();
         let ns = next.map(|at| at.saturating_sub(self.platform.clock.now_ns()));
+        self.platform.counters.exits.idle += 1;
         let waited = host.idle(ns.map(Duration::from_nanos));
         match next {
             Some(at) => self.platform.clock.skip_to(at),
@@ -282,7 +283,14 @@ impl Machine {
             self.platform.counters.instructions += run.executed;
             left = left.saturating_sub(run.executed.max(1));
             match run.exit {
-                Exit::Budget => {}
+                Exit::Budget => {
+                    let exits = &mut self.platform.counters.exits;
+                    if left > 0 {
+                        exits.mmio += 1;
+                    } else {
+                        exits.turns += 1;
+                    }
+                }
                 Exit::Hypercall => hcall::dispatch(&mut self.cpus, &mut self.platform, index),
                 Exit::Fatal(reason) => {
                     self.platform.end = Some(End::CpuStopped { cpu: index, reason })
