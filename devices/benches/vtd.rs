@@ -265,7 +265,7 @@ impl Race {
         let _ = rustix::process::nice(NICE);
         while !self.stop.load(Ordering::Relaxed) {
             let batch = self.translate(shared, first, BATCH);
-            let alone = self.translate(own, first, BATCH / 8);
+            let alone = self.translate(own, first, BATCH / 4);
             if let (Some(batch), Some(alone)) = (batch, alone) {
                 kept.push(Batch {
                     own: alone.each,

@@ -139,7 +139,7 @@ impl Drop for Lease {
 fn take_number(number: &Cell<usize>) -> usize {
     /// Beyond the numbers of their own, so that threads look for a place at different ones.
     static NEXT: AtomicUsize = AtomicUsize::new(SHARDS);
-    let lowest_free = |taken: u64| (taken != u64::MAX).then(|| taken | taken + 1);
+    let lowest_free = |taken: u64| (taken != u64::MAX).then(|| taken | (taken + 1));
     // Acquire: what the thread that had the number before counted is to be added to.
     let taken = TAKEN.fetch_update(Ordering::Acquire, Ordering::Relaxed, lowest_free);
     let new = match taken {
