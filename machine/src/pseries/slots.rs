@@ -77,7 +77,7 @@ impl Slots {
         self.connectors.state(index)
     }
 
-    /// What came and went, in order; the first [`MAX_EVENTS`] of it.
+    /// What came and went, in order; the first `MAX_EVENTS` of it.
     pub fn events(&self) -> &[SlotEvent] {
         &self.events
     }
