@@ -18,7 +18,9 @@ mod image;
 
 pub use build::build;
 pub use description::{Bridge, Description, Hpet, IoApic, Override, Power, Serial};
-pub use image::{Fault, Header, Image, Piece, Set, Table, checksum, get_u8, get_u16, get_u32, get_u64};
+pub use image::{
+    Fault, Header, Image, Piece, Set, Table, checksum, get_u8, get_u16, get_u32, get_u64,
+};
 
 /// A description that tables cannot say: what is wrong with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -261,7 +261,11 @@ fn scope_text(scope: &Scope) -> String {
         0 => String::new(),
         flags => format!(", flags {flags:#04x}"),
     };
-    format!("{what} at {:02x}:{}{flags}", scope.start_bus, path.join("/"))
+    format!(
+        "{what} at {:02x}:{}{flags}",
+        scope.start_bus,
+        path.join("/")
+    )
 }
 
 fn print_namespace(out: &mut String, space: &Namespace) {
@@ -271,20 +275,29 @@ fn print_namespace(out: &mut String, space: &Namespace) {
             Kind::Processor => ": processor".to_owned(),
             Kind::Method(args) => format!(": method of {args} arguments"),
             Kind::Other => String::new(),
-            Kind::Name(value) if object.path.ends_with("ID") => {
+            Kind::Name(value) if object.path.ends_with("_HID") || object.path.ends_with("_CID") => {
                 let id = aml::hardware_id(value);
                 format!(" = {}", id.unwrap_or_else(|| value_text(value)))
             }
             Kind::Name(Value::Buffer(bytes)) if object.path.ends_with("_CRS") => {
                 let list = aml::resources(bytes);
-                format!(" = {}", list.iter().map(resource_text).collect::<Vec<_>>().join(", "))
+                format!(
+                    " = {}",
+                    list.iter()
+                        .map(resource_text)
+                        .collect::<Vec<_>>()
+                        .join(", ")
+                )
             }
             Kind::Name(value) => format!(" = {}", value_text(value)),
         };
         line(out, format_args!("  {}{detail}", object.path));
     }
     if space.unread != 0 {
-        line(out, format_args!("  {} bytes could not be read", space.unread));
+        line(
+            out,
+            format_args!("  {} bytes could not be read", space.unread),
+        );
     }
 }
 

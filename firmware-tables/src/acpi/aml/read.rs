@@ -200,7 +200,12 @@ impl<'a> Reader<'a> {
     fn value(&mut self, depth: usize) -> Option<Value> {
         let depth = depth.checked_sub(1)?;
         let first = *self.rest.first()?;
-        if first == b'\\' || first == b'^' || first == b'_' || first.is_ascii_uppercase() || matches!(first, 0x2e | 0x2f) {
+        if first == b'\\'
+            || first == b'^'
+            || first == b'_'
+            || first.is_ascii_uppercase()
+            || matches!(first, 0x2e | 0x2f)
+        {
             return self.name().map(Value::Reference);
         }
         self.byte();
