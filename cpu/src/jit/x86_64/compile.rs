@@ -9,7 +9,7 @@ use dynasmrt::{DynamicLabel, DynasmApi, DynasmLabelApi, VecAssembler, dynasm};
 
 use super::helpers::Place;
 use super::registers::Registers;
-use super::thunks::{INDEX_MASK, INDEX_SHIFT, READ, Thunks, WRITE, register};
+use super::thunks::{INDEX_MASK, INDEX_SHIFT, READ, Thunks, VALUE, WRITE, register};
 use crate::engine::CodeCache;
 use crate::engine::uop::{Op, R_CA, R_CA32, R_SO, R_T0, R_ZERO, Reg, Uop};
 use crate::ram::PAGE;
@@ -397,7 +397,43 @@ impl Compiler<'_> {
             Op::St8 | Op::St16 | Op::St32 | Op::St64 | Op::St16R | Op::St32R | Op::St64R => {
                 self.store(u, place);
             }
-            Op::Pure | Op::Sra64 | Op::Sra32 => self.helper(self.thunks.simple, number, place),
+            Op::LdM8 | Op::LdM16 | Op::LdM32 | Op::LdM64 => self.load(u, place),
+            Op::Jcc | Op::JccReg => self.branch_on_flags(u, number, place),
+            Op::Bz => self.branch_on_zero(u),
+            Op::Lea
+            | Op::Add32
+            | Op::Sub32
+            | Op::And32
+            | Op::Or32
+            | Op::Xor32
+            | Op::AddF64
+            | Op::SubF64
+            | Op::AndF64
+            | Op::OrF64
+            | Op::XorF64
+            | Op::CmpF64
+            | Op::TestF64
+            | Op::AddF32
+            | Op::SubF32
+            | Op::AndF32
+            | Op::OrF32
+            | Op::XorF32
+            | Op::CmpF32
+            | Op::TestF32
+            | Op::AluF
+            | Op::ShlN32
+            | Op::ShrN32
+            | Op::SarN32
+            | Op::ShlN64
+            | Op::ShrN64
+            | Op::SarN64
+            | Op::SetCc
+            | Op::Cmov64
+            | Op::Cmov32
+            | Op::Cmov16
+            | Op::Pure
+            | Op::Sra64
+            | Op::Sra32 => self.helper(self.thunks.simple, number, place),
             Op::Call => self.helper(self.thunks.call, number, place),
             Op::CallEnd => self.helper(self.thunks.call_end, number, place),
             Op::Jmp => {
@@ -805,9 +841,14 @@ impl Compiler<'_> {
         let (label, back) = (self.ops.new_dynamic_label(), self.ops.new_dynamic_label());
         let dirty = self.regs.dirty().collect();
         let d = self.dst(u.d);
-        self.translate(READ, n, label);
+        let modify = matches!(u.op, Op::LdM8 | Op::LdM16 | Op::LdM32 | Op::LdM64);
+        self.translate(if modify { WRITE } else { READ }, n, label);
         x!(self ; =>back);
         match u.op {
+            Op::LdM8 => x!(self ; movzx Rd(d), BYTE [rax]),
+            Op::LdM16 => x!(self ; movzx Rd(d), WORD [rax]),
+            Op::LdM32 => x!(self ; mov Rd(d), [rax]),
+            Op::LdM64 => x!(self ; mov Rq(d), [rax]),
             Op::Ld8 => x!(self ; movzx Rd(d), BYTE [rax]),
             Op::Ld16 => x!(self ; movzx Rd(d), WORD [rax]),
             Op::Ld32 => x!(self ; mov Rd(d), [rax]),
@@ -825,7 +866,11 @@ impl Compiler<'_> {
         self.cold.push(Cold::Access {
             label,
             back,
-            thunk: self.thunks.load[n.trailing_zeros() as usize],
+            thunk: if modify {
+                self.thunks.modify[n.trailing_zeros() as usize]
+            } else {
+                self.thunks.load[n.trailing_zeros() as usize]
+            },
             place,
             dirty,
             value: None,
@@ -950,6 +995,36 @@ impl Compiler<'_> {
         self.go(u64::from(u.aux));
     }
 
+    fn branch_on_flags(&mut self, u: &Uop, number: u32, place: Place) {
+        self.helper(self.thunks.simple, number, place);
+        let other = self.ops.new_dynamic_label();
+        x!(self ; cmp BYTE [rbp + VALUE], 0);
+        if u.op == Op::JccReg {
+            let a = self.src(u.a);
+            x!(self ; je =>other ; mov rbx, Rq(a) ; jmp extern self.thunks.jump);
+        } else {
+            x!(self ; je =>other);
+            self.go(u.imm);
+        }
+        x!(self ; =>other);
+        self.go(u64::from(u.aux));
+    }
+
+    fn branch_on_zero(&mut self, u: &Uop) {
+        let a = self.src(u.a);
+        self.write_back(false);
+        let other = self.ops.new_dynamic_label();
+        x!(self ; test Rq(a), Rq(a));
+        if u.d != 0 {
+            x!(self ; jnz =>other);
+        } else {
+            x!(self ; jz =>other);
+        }
+        self.go(u.imm);
+        x!(self ; =>other);
+        self.go(u64::from(u.aux));
+    }
+
     fn emit_cold(&mut self) {
         for cold in std::mem::take(&mut self.cold) {
             match cold {
@@ -1005,9 +1080,9 @@ fn signed(op: Op) -> bool {
 /// Bytes of a load or store.
 fn size(op: Op) -> u8 {
     match op {
-        Op::Ld8 | Op::St8 => 1,
-        Op::Ld16 | Op::Ld16S | Op::Ld16R | Op::Ld16RS | Op::St16 | Op::St16R => 2,
-        Op::Ld32 | Op::Ld32S | Op::Ld32R | Op::Ld32RS | Op::St32 | Op::St32R => 4,
+        Op::Ld8 | Op::LdM8 | Op::St8 => 1,
+        Op::Ld16 | Op::LdM16 | Op::Ld16S | Op::Ld16R | Op::Ld16RS | Op::St16 | Op::St16R => 2,
+        Op::Ld32 | Op::LdM32 | Op::Ld32S | Op::Ld32R | Op::Ld32RS | Op::St32 | Op::St32R => 4,
         _ => 8,
     }
 }

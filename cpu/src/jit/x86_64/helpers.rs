@@ -4,7 +4,7 @@ use super::LEAVE_BIAS;
 use crate::bus::Bus;
 use crate::engine::core::Core;
 use crate::engine::exec::{Fault, NEXT_PC, Pure};
-use crate::engine::{FrontEnd, Shared, code, interpret, load_slow, store_slow};
+use crate::engine::{FrontEnd, Shared, code, interpret, load_slow, modify_slow, store_slow};
 
 /// What helpers need besides their arguments: the dispatcher's references.
 pub(super) struct Env<'a, F> {
@@ -80,6 +80,25 @@ pub(super) unsafe extern "sysv64" fn load<F: FrontEnd, const N: usize>(
     let leaving = core.leave;
     core.pc = core.pc.wrapping_add(place.offset());
     let done = load_slow(f, shared, bus, ea, N).map(|v| f.core().exchange.value = v);
+    finish(f.core(), leaving, place, done)
+}
+
+/// As [`load`], of what will be stored to.
+///
+/// # Safety
+/// As [`load`].
+pub(super) unsafe extern "sysv64" fn modify<F: FrontEnd, const N: usize>(
+    env: *mut Env<'_, F>,
+    ea: u64,
+    place: u32,
+) -> u64 {
+    // SAFETY: by contract.
+    let (f, shared, bus) = unsafe { (&mut *(*env).f, &mut *(*env).shared, &mut *(*env).bus) };
+    let place = Place(place);
+    let core = f.core();
+    let leaving = core.leave;
+    core.pc = core.pc.wrapping_add(place.offset());
+    let done = modify_slow(f, shared, bus, ea, N).map(|v| f.core().exchange.value = v);
     finish(f.core(), leaving, place, done)
 }
 

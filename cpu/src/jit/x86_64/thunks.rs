@@ -27,7 +27,8 @@ const fn field(offset: usize) -> i32 {
 }
 const EXCHANGE: usize = offset_of!(Core, exchange);
 const PC: i32 = field(offset_of!(Core, pc));
-const VALUE: i32 = field(EXCHANGE + offset_of!(Exchange, value));
+/// See [`Exchange::value`].
+pub(super) const VALUE: i32 = field(EXCHANGE + offset_of!(Exchange, value));
 const BIAS: i32 = field(EXCHANGE + offset_of!(Exchange, bias));
 const LEFT: i32 = field(EXCHANGE + offset_of!(Exchange, left));
 const REST: i32 = field(EXCHANGE + offset_of!(Exchange, rest));
@@ -71,6 +72,8 @@ pub(super) struct Thunks {
     pub(super) jump: usize,
     /// Load of 1, 2, 4, 8 bytes at `rax`, `edx` the place: `rax` is where the value lies.
     pub(super) load: [usize; 4],
+    /// As `load`, of what will be stored to.
+    pub(super) modify: [usize; 4],
     /// Store of `rcx` at `rax`, `edx` the place.
     pub(super) store: [usize; 4],
     /// Helper for micro-operation number `esi`, `edx` the place; no register of the flat file stays in a host register.
@@ -152,7 +155,16 @@ impl Thunks {
             helpers::load::<F, 8> as *const () as usize,
         ];
         for ((thunk, helper), log) in thunks.load.iter_mut().zip(loads).zip(0..) {
-            *thunk = add(&mut |ops| access(ops, READ, log, helper, leave))?;
+            *thunk = add(&mut |ops| access(ops, Access::Load, log, helper, leave))?;
+        }
+        let modifications = [
+            helpers::modify::<F, 1> as *const () as usize,
+            helpers::modify::<F, 2> as *const () as usize,
+            helpers::modify::<F, 4> as *const () as usize,
+            helpers::modify::<F, 8> as *const () as usize,
+        ];
+        for ((thunk, helper), log) in thunks.modify.iter_mut().zip(modifications).zip(0..) {
+            *thunk = add(&mut |ops| access(ops, Access::Modify, log, helper, leave))?;
         }
         let stores = [
             helpers::store::<F, 1> as *const () as usize,
@@ -161,7 +173,7 @@ impl Thunks {
             helpers::store::<F, 8> as *const () as usize,
         ];
         for ((thunk, helper), log) in thunks.store.iter_mut().zip(stores).zip(0..) {
-            *thunk = add(&mut |ops| access(ops, WRITE, log, helper, leave))?;
+            *thunk = add(&mut |ops| access(ops, Access::Store, log, helper, leave))?;
         }
         let helper = helpers::call::<F> as *const () as usize;
         thunks.call = add(&mut |ops| call(ops, helper, leave))?;
@@ -220,9 +232,19 @@ fn jump(ops: &mut Asm, miss: usize, align: u64) {
     );
 }
 
-/// A load or store that the soft TLB does not have in the usual half: of 2 to the power `log` bytes, with entries in `table`. Keeps all
-/// registers but the free ones.
-fn access(ops: &mut Asm, table: i32, log: u8, helper: usize, leave: usize) {
+/// What a thunk of [`access`] does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Access {
+    Load,
+    /// A load of what will be stored to.
+    Modify,
+    Store,
+}
+
+/// A load or store that the soft TLB does not have in the usual half: of 2 to the power `log` bytes. Keeps all registers but the free
+/// ones.
+fn access(ops: &mut Asm, access: Access, log: u8, helper: usize, leave: usize) {
+    let table = if access == Access::Load { READ } else { WRITE };
     dynasm!(ops
         ; .arch x64
         ; mov [rbp + VALUE], rcx
@@ -240,7 +262,7 @@ fn access(ops: &mut Asm, table: i32, log: u8, helper: usize, leave: usize) {
         ; jne >miss
         ; add rax, [rbp + rcx + table + 8]
     );
-    if table == WRITE {
+    if access == Access::Store {
         dynasm!(ops ; .arch x64 ; mov rcx, [rbp + VALUE]);
         match log {
             0 => dynasm!(ops ; .arch x64 ; mov [rax], cl),
