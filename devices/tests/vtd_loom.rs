@@ -16,11 +16,6 @@ mod sync {
         loom::thread::yield_now();
     }
 
-    /// A read-modify-write here: loom lets a store that races with another thread's read-modify-write get lost for good.
-    pub fn clear(cell: &AtomicU64) {
-        cell.swap(0, Ordering::AcqRel);
-    }
-
     pub const SLOTS: usize = 2;
     pub const WAYS: usize = 1;
 }
@@ -231,6 +226,30 @@ fn answers_in_front_are_read_whole() {
         }
         t.join().unwrap();
         assert_eq!(front.get([2, 20], front.generation()), None);
+    });
+}
+
+/// Somebody waits for a DMA: either it has ended when they look again, or its end sees that they wait.
+#[test]
+fn nobody_who_waits_is_forgotten() {
+    bounded(3, || {
+        let m = Model::new();
+        let waiting = Arc::new(AtomicU64::new(0));
+        let (device, flag) = (m.clone(), waiting.clone());
+        let t = loom::thread::spawn(move || {
+            let ticket = device.grace.enter(0);
+            device.grace.leave(ticket);
+            flag.load(Ordering::SeqCst) != 0
+        });
+        let target = m.grace.advance();
+        let mut passed = m.grace.passed(target);
+        if !passed {
+            waiting.store(1, Ordering::SeqCst);
+            m.grace.sweep();
+            passed = m.grace.passed(target);
+        }
+        let woken = t.join().unwrap();
+        assert!(passed || woken);
     });
 }
 

@@ -91,6 +91,7 @@ fn machine() -> PseriesDescription {
             reset: Some(0x2003),
             extensions: vec![1],
         }),
+        connectors: Vec::new(),
         total_msis: 256,
         functions: vec![FunctionDescription {
             devfn: 8,
@@ -108,6 +109,7 @@ fn machine() -> PseriesDescription {
             }],
             msi: 0,
             msix: 9,
+            connector: None,
         }],
     });
     description

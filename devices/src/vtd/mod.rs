@@ -213,6 +213,7 @@ struct Inner<M> {
     /// Something waits for DMA in flight.
     waiting: Apart<AtomicBool>,
     waker: Mutex<Option<Waker>>,
+    has_waker: AtomicBool,
 }
 
 /// A remapping unit over memory `M`. Cheap to clone; clones are the same unit.
@@ -279,6 +280,7 @@ impl<M: TableMemory> Vtd<M> {
                 left: Apart(AtomicBool::new(false)),
                 waiting: Apart(AtomicBool::new(false)),
                 waker: Mutex::new(None),
+                has_waker: AtomicBool::new(false),
             }),
         })
     }
@@ -301,6 +303,7 @@ impl<M: TableMemory> Vtd<M> {
     /// Called, on the thread of the DMA, when one ended that something may have waited for; then call [`Vtd::run`].
     pub fn set_waker(&self, waker: impl Fn() + Send + Sync + 'static) {
         *self.inner.waker.lock().unwrap_or_else(|e| e.into_inner()) = Some(Arc::new(waker));
+        self.inner.has_waker.store(true, Ordering::Release);
     }
 
     fn lock(&self) -> MutexGuard<'_, Guarded> {
@@ -413,6 +416,9 @@ impl<M: TableMemory> Vtd<M> {
 
     #[cold]
     fn wake(&self) {
+        if !self.inner.has_waker.load(Ordering::Acquire) {
+            return;
+        }
         let waker = self
             .inner
             .waker
@@ -424,7 +430,8 @@ impl<M: TableMemory> Vtd<M> {
         }
     }
 
-    /// Begins a grace period, and looks for a while whether it passes.
+    /// Begins a grace period, and looks for a while whether it passes. If not, the epoch to wait for: note it under the lock, call
+    /// [`Vtd::await_dma`] there, and look once more after it is released.
     fn begin_drain(&self) -> Result<(), u64> {
         let target = self.inner.grace.advance();
         for _ in 0..SPINS {
@@ -433,12 +440,19 @@ impl<M: TableMemory> Vtd<M> {
             }
             std::hint::spin_loop();
         }
+        Err(target)
+    }
+
+    /// Asks those whose DMA ends to wake the owner. Under the lock, so that nobody takes it back before what is awaited is noted.
+    fn await_dma(&self, _: &mut Guarded) {
         self.inner.waiting.0.store(true, Ordering::SeqCst);
-        // The last DMA may have ended before it could see the flag.
-        if self.inner.grace.passed(target) {
-            Ok(())
-        } else {
-            Err(target)
+        self.inner.grace.sweep();
+    }
+
+    /// The reverse, if nothing waits any more.
+    fn await_no_more(&self, g: &mut Guarded) {
+        if g.late.is_empty() && g.draining.is_none() {
+            self.inner.waiting.0.store(false, Ordering::SeqCst);
         }
     }
 
@@ -447,10 +461,16 @@ impl<M: TableMemory> Vtd<M> {
         match self.begin_drain() {
             Ok(()) => self.lock().apply(late),
             Err(target) => {
-                let mut g = self.lock();
-                g.late
-                    .retain(|(_, l)| std::mem::discriminant(l) != std::mem::discriminant(&late));
-                g.late.push((target, late));
+                {
+                    let mut g = self.lock();
+                    g.late.retain(|(_, l)| {
+                        std::mem::discriminant(l) != std::mem::discriminant(&late)
+                    });
+                    g.late.push((target, late));
+                    self.await_dma(&mut g);
+                }
+                // The last DMA may have ended before it could see that somebody waits.
+                self.settle();
             }
         }
     }
@@ -472,9 +492,7 @@ impl<M: TableMemory> Vtd<M> {
         for late in ready {
             g.apply(late);
         }
-        if g.late.is_empty() && g.draining.is_none() {
-            self.inner.waiting.0.store(false, Ordering::SeqCst);
-        }
+        self.await_no_more(&mut g);
     }
 
     /// True if a physical address is in an enabled protected region.

@@ -271,7 +271,10 @@ impl<M: TableMemory> Vtd<M> {
             Some(_) => true,
             None => false,
         };
-        g.draining = None;
+        if resume {
+            g.draining = None;
+            self.await_no_more(g);
+        }
         let s = &mut g.state;
         if !self.queue_enabled() || !s.may_fetch() || s.iqh == s.iqt {
             return Step::Stop;
@@ -327,8 +330,10 @@ impl<M: TableMemory> Vtd<M> {
             && !resumed
             && let Err(target) = self.begin_drain()
         {
-            // The head stays here until the DMA in flight has ended.
-            self.lock().draining = Some(target);
+            // The head stays here until the DMA in flight has ended; the next step looks whether it has meanwhile.
+            let mut g = self.lock();
+            g.draining = Some(target);
+            self.await_dma(&mut g);
             return;
         }
         self.carry_out(descriptor);

@@ -1,14 +1,17 @@
 //! Grace periods: an invalidation completes only after every DMA that could have used what it removed. VT-d 4.1 §6.5.3 (drain).
 //!
-//! A DMA is in flight between [`Grace::enter`] and [`Grace::leave`]. It marks a slot with the number of the current epoch; one atomic
-//! read-modify-write, no lock. An invalidation first removes its entries from the caches, then begins a new epoch
+//! A DMA is in flight between [`Grace::enter`] and [`Grace::leave`]. It marks a slot with the number of the current epoch and clears
+//! it; two atomic read-modify-writes of a cache line that no other thread uses, no lock. An invalidation first removes its entries from the caches, then begins a new epoch
 //! ([`Grace::advance`]) and is complete once no slot holds an older one ([`Grace::passed`]).
 //!
 //! Why a DMA that is not waited for cannot have seen a removed entry: `enter` and `advance` both read-modify-write the slot. Either
 //! `advance` comes after the DMA's mark, and `passed` sees the mark until the DMA has left; or the mark comes after, and then the DMA
 //! also sees everything that came before `advance`, the removal included.
+//!
+//! Why nobody who waits for a DMA is forgotten: who waits says so in a flag, then calls [`Grace::sweep`] and looks once more;
+//! [`Grace::leave`] read-modify-writes the slot, and then the flag is looked at. Whichever comes first in the slot, the other sees it.
 
-use super::sync::{AtomicU64, Ordering, SLOTS, clear};
+use super::sync::{AtomicU64, Ordering, SLOTS};
 
 /// Two cache lines each (processors fetch pairs), so that threads do not disturb each other.
 #[derive(Debug, Default)]
@@ -93,7 +96,9 @@ impl Grace {
     #[inline]
     pub fn leave(&self, ticket: Ticket) {
         match self.slots.get(ticket.0) {
-            Some(slot) => clear(&slot.0),
+            Some(slot) => {
+                slot.0.swap(0, Ordering::AcqRel);
+            }
             None => {
                 self.overflow.0.fetch_sub(1, Ordering::AcqRel);
             }
@@ -103,12 +108,17 @@ impl Grace {
     /// Begins an epoch and returns its number.
     pub fn advance(&self) -> u64 {
         let target = self.epoch.0.fetch_add(1, Ordering::AcqRel) + 1;
+        self.sweep();
+        target
+    }
+
+    /// Orders what this thread did before whatever a DMA does after it leaves.
+    pub fn sweep(&self) {
         let used = self.used.0.fetch_add(0, Ordering::AcqRel) as usize;
         for slot in self.slots.iter().take(used) {
             slot.0.fetch_add(0, Ordering::AcqRel);
         }
         self.overflow.0.fetch_add(0, Ordering::AcqRel);
-        target
     }
 
     /// True if no DMA in flight began before epoch `target`, which [`Grace::advance`] returned to this thread or to one that this thread

@@ -7,12 +7,6 @@ pub fn pause() {
     std::hint::spin_loop();
 }
 
-/// Sets to 0, and publishes what was done before.
-#[inline]
-pub fn clear(cell: &AtomicU64) {
-    cell.store(0, Ordering::Release);
-}
-
 /// DMAs that can be in flight before they share the overflow counter of [`super::grace::Grace`].
 pub const SLOTS: usize = 64;
 /// Entries among which the hash of a key does not choose.

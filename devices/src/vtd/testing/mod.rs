@@ -2,17 +2,19 @@
 //!
 //! It panics where a test would: on a full memory or a wrong argument. Nothing here is for use behind a guest.
 
+pub mod plan;
+
 use std::cell::Cell;
 
 use vm_memory::{Bytes, GuestAddress};
 
-use super::spec::paging::{first, index, second, shift};
-use super::spec::queue::types;
-use super::spec::registers::{FRO, Register, global};
-use super::spec::{PAGE, fault::Record};
-use super::{Actions, Config, Vtd};
 use crate::dma::SourceId;
 use crate::memory::GuestRam;
+use crate::vtd::spec::paging::{first, index, second, shift};
+use crate::vtd::spec::queue::types;
+use crate::vtd::spec::registers::{FRO, Register, global};
+use crate::vtd::spec::{PAGE, fault::Record};
+use crate::vtd::{Actions, Config, Vtd};
 
 /// Bytes of guest memory, from 0.
 pub const RAM: u64 = 64 << 20;
@@ -249,7 +251,7 @@ impl Lab {
             if self.get(at) & 3 == 0 {
                 self.put(at, self.page() | upper);
             }
-            table = self.get(at) & super::spec::paging::ADDRESS;
+            table = self.get(at) & crate::vtd::spec::paging::ADDRESS;
         }
         table + 8 * index(address, level)
     }
@@ -261,7 +263,7 @@ impl Lab {
         for l in (level..=levels).rev() {
             let at = table + 8 * index(address, l);
             list.push(at);
-            table = self.get(at) & super::spec::paging::ADDRESS;
+            table = self.get(at) & crate::vtd::spec::paging::ADDRESS;
         }
         list
     }
