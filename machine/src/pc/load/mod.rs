@@ -22,8 +22,10 @@ mod tests;
 
 use std::ops::Range;
 
+use viommu_cpu::x86_64::InitialState;
+
 pub use error::LoadError;
-pub use start::{Mode, RAX, RBX, RSI, RSP, Segment, Start, Table};
+use start::{Mode, RAX, RBX, RSI};
 
 /// Where the command line goes.
 const COMMAND_LINE: u64 = 0x2_0000;
@@ -129,7 +131,7 @@ pub struct Loaded {
     /// What goes where. Nothing overlaps.
     pub placements: Vec<Placement>,
     /// The first processor.
-    pub start: Start,
+    pub start: InitialState,
     /// How the kernel is entered.
     pub protocol: Protocol,
     /// The kernel's memory.
@@ -290,7 +292,7 @@ fn describe(
     request: &Request<'_>,
     kernel: &Kernel<'_>,
     initrd: Option<&Range<u64>>,
-) -> Result<(Start, Vec<Placement>), LoadError> {
+) -> Result<(InitialState, Vec<Placement>), LoadError> {
     if request.map.len() > linux::MAP_MAX {
         return Err(LoadError::TooManyRanges(request.map.len()));
     }

@@ -1,5 +1,8 @@
 //! The state of the first processor when a kernel is entered.
 
+use viommu_cpu::x86_64::InitialState;
+use viommu_cpu::x86_64::segment::{Descriptor, DescriptorTable, Segment};
+
 use super::Placement;
 
 /// How the processor runs.
@@ -11,58 +14,7 @@ pub enum Mode {
     Long64,
 }
 
-/// A segment register with its hidden part.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Segment {
-    /// The visible part.
-    pub selector: u16,
-    /// First byte.
-    pub base: u64,
-    /// Last valid offset, in bytes.
-    pub limit: u32,
-    /// Type (3:0), S (4), DPL (6:5), P (7), AVL (12), L (13), D/B (14), G (15), as bits 8 to 23 of a descriptor's upper half.
-    pub attributes: u16,
-}
-
-/// GDTR.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Table {
-    /// First byte.
-    pub base: u64,
-    /// Last valid offset.
-    pub limit: u16,
-}
-
-/// Registers; those that are not here are 0. Interrupts are off.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Start {
-    /// How it runs.
-    pub mode: Mode,
-    /// Instruction pointer: an offset in CS, which begins at 0.
-    pub rip: u64,
-    /// RFLAGS.
-    pub rflags: u64,
-    /// General registers in the order of their encoding: RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8 to R15.
-    pub gpr: [u64; 16],
-    /// CR0.
-    pub cr0: u64,
-    /// CR3.
-    pub cr3: u64,
-    /// CR4.
-    pub cr4: u64,
-    /// EFER.
-    pub efer: u64,
-    /// Descriptor table, which is in memory.
-    pub gdt: Table,
-    /// CS.
-    pub code: Segment,
-    /// DS, ES, SS, FS, GS.
-    pub data: Segment,
-    /// Task register: a busy 32-bit task, without a descriptor.
-    pub task: Segment,
-}
-
-/// Number of RAX in [`Start::gpr`].
+/// Number of RAX among the general registers.
 pub const RAX: usize = 0;
 /// Number of RBX.
 pub const RBX: usize = 3;
@@ -86,24 +38,21 @@ const PAGING: u64 = 1 << 31;
 const PAE: u64 = 1 << 5;
 /// EFER: LME and LMA.
 const LONG: u64 = 0x500;
+/// Attributes of a present, busy task of 32 or 64 bits.
+const BUSY_TASK: u16 = 0x8b;
 
 /// Linux boot protocol: __BOOT_CS and __BOOT_DS.
 const CODE: (u16, u64) = (0x10, 0x00cf_9b00_0000_ffff);
 const CODE64: (u16, u64) = (0x10, 0x00af_9b00_0000_ffff);
 const DATA: (u16, u64) = (0x18, 0x00cf_9300_0000_ffff);
 
-/// A flat segment by its descriptor.
-fn flat((selector, descriptor): (u16, u64)) -> Segment {
-    Segment {
-        selector,
-        base: 0,
-        limit: u32::MAX,
-        attributes: (descriptor >> 40 & 0xf0ff) as u16,
-    }
+/// A segment by its descriptor.
+fn segment((selector, low): (u16, u64)) -> Segment {
+    Descriptor { low, high: 0 }.segment(selector)
 }
 
 /// The processor at `rip`, and the tables that it needs in memory.
-pub fn enter(mode: Mode, rip: u64) -> (Start, Vec<Placement>) {
+pub fn enter(mode: Mode, rip: u64) -> (InitialState, Vec<Placement>) {
     let long = mode == Mode::Long64;
     let code = if long { CODE64 } else { CODE };
     let gdt = [0, 0, code.1, DATA.1];
@@ -121,27 +70,28 @@ pub fn enter(mode: Mode, rip: u64) -> (Start, Vec<Placement>) {
     }
     let mut gpr = [0; 16];
     gpr[RSP] = STACK;
-    let start = Start {
-        mode,
-        rip,
-        rflags: 2,
+    let (code, data) = (segment(code), segment(DATA));
+    let start = InitialState {
         gpr,
+        rip,
+        // Bit 1 is always set; interrupts are off.
+        rflags: 2,
         cr0: PROTECTED | if long { PAGING } else { 0 },
         cr3: if long { PAGE_TABLES } else { 0 },
         cr4: if long { PAE } else { 0 },
         efer: if long { LONG } else { 0 },
-        gdt: Table {
-            base: GDT,
-            limit: 8 * 4 - 1,
-        },
-        code: flat(code),
-        data: flat(DATA),
-        task: Segment {
+        segments: [data, code, data, data, data, data],
+        tr: Segment {
             selector: 0,
             base: 0,
             limit: 0x67,
-            attributes: 0x8b,
+            attributes: BUSY_TASK,
         },
+        gdtr: DescriptorTable {
+            base: GDT,
+            limit: 8 * 4 - 1,
+        },
+        idtr: DescriptorTable::default(),
     };
     (start, placements)
 }
