@@ -6,5 +6,6 @@ pub mod cli;
 pub mod clock;
 pub mod guest;
 pub mod observe;
+pub mod pc;
 pub mod pseries;
 pub mod selftest;

@@ -248,7 +248,8 @@ fn not_elf(bytes: &[u8]) -> ElfError {
     }
 }
 
-fn machine_name(machine: u16) -> String {
+/// The processor by its number in an ELF header.
+pub(crate) fn machine_name(machine: u16) -> String {
     match machine {
         3 => "32-bit x86".into(),
         20 => "32-bit PowerPC".into(),
