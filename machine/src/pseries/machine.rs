@@ -11,12 +11,13 @@ use viommu_devices::spapr::eeh::EehCounters;
 use viommu_devices::spapr::nvram::Nvram;
 use viommu_devices::spapr::vty::{INPUT_CAP, VTY_UNIT, Vty};
 
-use super::config::{ConfigError, End, MachineConfig};
-use super::host::{Host, Moment};
+use super::config::{ConfigError, MachineConfig};
 use super::load::{self, Layout};
 use super::platform::{Partition, Platform, Vcpu, VcpuState};
 use super::{build, hcall, map, tree};
 use crate::clock::Clock;
+use crate::config::End;
+use crate::host::{Host, Moment};
 use crate::observe::report::{DeviceSummary, EehSummary, MachineSummary, MmioSummary};
 use crate::observe::{Console, Counters, Report};
 

@@ -14,9 +14,10 @@ use viommu_devices::spapr::xics::Xics;
 use vm_memory::{GuestMemoryBackend, GuestMemoryRegion, GuestRegionMmap, MmapRegion};
 
 use super::build::Function;
-use super::config::{End, Features};
+use super::config::Features;
 use super::slots::Slots;
 use crate::clock::Clock;
+use crate::config::End;
 use crate::observe::{Console, Counters};
 
 /// What a vCPU does.
