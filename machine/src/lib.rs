@@ -11,4 +11,6 @@ pub mod host;
 pub mod observe;
 pub mod pc;
 pub mod pseries;
+pub mod ram;
+pub mod run;
 pub mod selftest;

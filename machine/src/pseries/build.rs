@@ -13,12 +13,11 @@ use viommu_devices::spapr::xics::{Trigger, Xics};
 use viommu_firmware_tables::fdt::{
     self, BarDescription, BarSpace, FunctionDescription, PseriesDescription,
 };
-use vm_memory::GuestAddress;
 
 use super::config::{ConfigError, MachineConfig};
 use super::map;
 use super::slots::Slots;
-use crate::config::{DeviceConfig, ResourceError};
+use crate::config::DeviceConfig;
 use crate::devices;
 
 /// A PCI function, for the report.
@@ -35,7 +34,7 @@ pub struct Function {
 /// Checks sizes and maps RAM, with the place for blocks that may be added: the host gives pages of it when they are touched.
 ///
 /// # Errors
-/// [`ConfigError::Memory`], [`ConfigError::MaxMemory`], [`ResourceError::HostMemory`].
+/// [`ConfigError::Memory`], [`ConfigError::MaxMemory`], [`crate::config::ResourceError::HostMemory`].
 pub fn ram(config: &MachineConfig) -> Result<GuestRam, ConfigError> {
     let (memory, end) = (config.memory, config.memory_end());
     if !memory.is_multiple_of(map::MEMORY_STEP)
@@ -52,9 +51,7 @@ pub fn ram(config: &MachineConfig) -> Result<GuestRam, ConfigError> {
             max: config.max_memory,
         });
     }
-    let host = |reason: String| ResourceError::HostMemory { bytes: end, reason };
-    let size = usize::try_from(end).map_err(|e| host(e.to_string()))?;
-    Ok(GuestRam::from_ranges(&[(GuestAddress(0), size)]).map_err(|e| host(e.to_string()))?)
+    Ok(crate::ram::map(&[(0, end)])?)
 }
 
 /// The IOMMU with a PE for each host bridge.
