@@ -78,8 +78,12 @@ pub enum End {
     PowerOff,
     /// The guest asked for a reboot.
     Reboot,
-    /// The guest reported its death (`ibm,os-term`); its words.
+    /// The guest reported its death (`ibm,os-term`, or a Linux kernel's words on the console); its words.
     Panic(String),
+    /// The guest ended the run with a status by the port for that. A zero that it writes is status 1.
+    Exit(u32),
+    /// A fault while a CPU took the fault of a fault.
+    TripleFault(usize),
     /// A console line contained the pattern of `--until`.
     Until(String),
     /// The instructions of `--max-instructions` are used up.
@@ -102,7 +106,7 @@ impl End {
     pub fn is_orderly(&self) -> bool {
         matches!(
             self,
-            End::PowerOff | End::Reboot | End::Until(_) | End::UserQuit
+            End::PowerOff | End::Reboot | End::Exit(1) | End::Until(_) | End::UserQuit
         )
     }
 }
@@ -113,6 +117,8 @@ impl std::fmt::Display for End {
             End::PowerOff => f.write_str("the guest switched the machine off"),
             End::Reboot => f.write_str("the guest asked for a reboot"),
             End::Panic(words) => write!(f, "the guest panicked: {words}"),
+            End::Exit(status) => write!(f, "the guest ended the run with status {status}"),
+            End::TripleFault(cpu) => write!(f, "a triple fault of vCPU {cpu}"),
             End::Until(pattern) => write!(f, "the console showed \"{pattern}\""),
             End::MaxInstructions => {
                 f.write_str("the instructions of --max-instructions are used up")

@@ -17,6 +17,12 @@ pub struct Counters {
     pub mmio_writes: u64,
     /// Accesses to addresses where nothing answers.
     pub mmio_errors: u64,
+    /// Reads of ports.
+    pub port_reads: u64,
+    /// Writes to ports.
+    pub port_writes: u64,
+    /// Accesses to ports where nothing answers.
+    pub port_errors: u64,
 }
 
 /// How often something was called, and how often it did not succeed.
