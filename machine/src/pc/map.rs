@@ -10,6 +10,12 @@ pub const MEMORY_MAX: u64 = 1 << 40;
 pub const MEMORY_STEP: u64 = 2 << 20;
 /// Most processors.
 pub const CPUS_MAX: u32 = 64;
+/// Most functions, on bus 0 and behind root ports: slots 1 to 31 of bus 0.
+pub const SLOTS: usize = 31;
+/// Bytes of a page.
+pub const PAGE: u64 = 4096;
+/// Most RAM that devices are said to use from power-on, in bytes.
+pub const RESERVED_MAX: u64 = 16 << 20;
 /// Most remapping units.
 pub const UNITS_MAX: usize = 8;
 
@@ -34,6 +40,10 @@ pub const IO_APIC: u64 = 0xfec0_0000;
 pub const HPET: u64 = 0xfed0_0000;
 /// Register page of remapping unit 0; that of unit n is n pages on.
 pub const VTD: u64 = 0xfed9_0000;
+/// Register page of remapping unit `index`.
+pub const fn unit(index: usize) -> u64 {
+    VTD + index as u64 * PAGE
+}
 /// Local APICs.
 pub const LOCAL_APIC: u64 = 0xfee0_0000;
 
@@ -75,6 +85,9 @@ pub const IO_APIC_SOURCE: (u8, u8, u8) = (0xff, 0, 0);
 pub const HPET_SOURCE: (u8, u8, u8) = (0xff, 1, 0);
 /// Low half of the timers' capabilities: revision 1, three timers, 64-bit counter, legacy replacement, vendor 8086.
 pub const HPET_CAPABILITIES: u32 = 0x8086_a201;
+
+/// The shortest period of the timers that is safe, in their ticks.
+pub const HPET_MINIMUM_TICK: u16 = 100;
 
 /// Sizes of RAM below the hole and above it.
 pub fn split(memory: u64) -> (u64, u64) {
