@@ -7,7 +7,8 @@ use viommu_devices::spapr::iommu::rules::Personality;
 use super::args::{BootArgs, DeviceArg, DiskArg, PlacedDevice};
 use super::session::{Outcome, Session};
 use super::{Failure, check, disk, logger, report, terminal};
-use crate::guest::{self, catalogue};
+use crate::guest::catalogue::{self, Arch, Guest};
+use crate::guest::progress_bar;
 use crate::observe::profile::Symbols;
 use crate::pseries::{DeviceConfig, DiskConfig, DiskMode, End, Features, MachineConfig, OnReboot};
 
@@ -211,12 +212,24 @@ fn images(args: &BootArgs) -> Result<(Option<PathBuf>, Option<PathBuf>), Failure
     if args.kernel.is_some() || args.bios.is_some() {
         return Ok((args.kernel.clone(), args.initrd.clone()));
     }
-    let name = args.guest.as_deref().unwrap_or(catalogue::DEFAULT);
-    let guest = catalogue::fetch(name, &mut guest::progress_bar()).map_err(Failure::user)?;
+    let guest = guest(Arch::Ppc64el, args.guest.as_deref())?;
     Ok((
         Some(guest.kernel),
         Some(args.initrd.clone().unwrap_or(guest.initrd)),
     ))
+}
+
+/// A guest that has a name, fetched if need be.
+fn guest(arch: Arch, name: Option<&str>) -> Result<Guest, Failure> {
+    let name = name.unwrap_or(arch.default_guest());
+    let entry = catalogue::entry(name).map_err(Failure::user)?;
+    if entry.arch != arch {
+        return Err(Failure::user(format!(
+            "guest {name} is for another machine: viommu boot {} --guest {name}",
+            entry.arch.machine()
+        )));
+    }
+    catalogue::fetch(name, &mut progress_bar()).map_err(Failure::user)
 }
 
 /// The default image is made where a disk is missing: for an own guest, or for a block device without one.

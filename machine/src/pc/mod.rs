@@ -16,6 +16,9 @@ pub mod platform;
 pub mod slots;
 pub mod tables;
 
+#[cfg(test)]
+mod tests;
+
 pub use boot::Boot;
 pub use config::{ConfigError, PcConfig, PcDevice};
 pub use machine::Machine;

@@ -6,6 +6,8 @@ use super::payload::Packing;
 
 /// Where the header begins in the file, and in the zero page.
 pub const SETUP_HEADER: usize = 0x1f1;
+/// The zero page has other things from here on.
+const HEADER_END: usize = 0x290;
 /// The oldest protocol that says whether there is a 64-bit entry.
 const PROTOCOL: u16 = 0x20c;
 /// `xloadflags`: the 64-bit entry is there.
@@ -59,6 +61,7 @@ impl<'a> BzImage<'a> {
     /// The header's bytes, as they go into the zero page.
     pub fn header(&self) -> &'a [u8] {
         let end = 0x202 + usize::from(self.file.get(0x201).copied().unwrap_or_default());
+        let end = end.min(HEADER_END);
         self.file.get(SETUP_HEADER..end).unwrap_or_default()
     }
 

@@ -152,7 +152,30 @@ pub fn parse(file: &[u8]) -> Result<Image, LoadError> {
         return Err(LoadError::Damaged("nothing to load"));
     }
     image.entry = physical(&image.segments, entry)?;
+    check_segments(&image, have)?;
     Ok(image)
+}
+
+/// Segments do not overlap in memory, and are copied from the file about once; the PVH entry lies in one of them.
+fn check_segments(image: &Image, have: u64) -> Result<(), LoadError> {
+    let mut spans: Vec<_> = image
+        .segments
+        .iter()
+        .map(|s| (s.at, s.at + s.size))
+        .collect();
+    spans.sort_unstable();
+    if spans.windows(2).any(|w| w[1].0 < w[0].1) {
+        return Err(LoadError::Damaged("segments overlap"));
+    }
+    let copied: u64 = image.segments.iter().map(|s| s.file.len() as u64).sum();
+    if copied > have.saturating_mul(2) {
+        return Err(LoadError::Damaged("segments share parts of the file"));
+    }
+    let inside = |entry: &u64| spans.iter().any(|s| (s.0..s.1).contains(entry));
+    if image.pvh.as_ref().is_some_and(|entry| !inside(entry)) {
+        return Err(LoadError::Damaged("the PVH entry lies in no segment"));
+    }
+    Ok(())
 }
 
 /// An address or offset of the file's class.

@@ -33,6 +33,8 @@ const COMMAND_LINE: u64 = 0x2_0000;
 const COMMAND_LINE_ROOM: usize = 0x1_0000;
 /// Kernels and RAM disks lie above this: the first MiB belongs to tables.
 const LOAD_MIN: u64 = 0x10_0000;
+/// Kernels lie below: that is all that their first page tables map, and what 32-bit entries reach.
+const FOUR_GIB: u64 = 1 << 32;
 /// The highest address of an initial RAM disk of a kernel that does not say.
 const INITRD_MAX: u64 = 0x7fff_ffff;
 
@@ -158,6 +160,9 @@ struct Kernel<'a> {
 /// What the user has to mend.
 pub fn load(request: &Request<'_>) -> Result<Loaded, LoadError> {
     let kernel = understand(request)?;
+    if kernel.span.end > FOUR_GIB {
+        return Err(LoadError::Damaged("the kernel belongs above 4 GiB"));
+    }
     within_ram(request.map, "kernel", &kernel.span)?;
     let initrd = request
         .initrd
