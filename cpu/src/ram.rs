@@ -210,9 +210,15 @@ pub(crate) unsafe fn fill(address: usize, len: usize, value: u64, unit: usize) {
         match unit {
             1 => std::ptr::write_bytes(address as *mut u8, value as u8, len),
             8 if value == b => std::ptr::write_bytes(address as *mut u8, value as u8, len),
-            2 => (0..len).step_by(2).for_each(|i| store_le::<2>(address + i, value)),
-            4 => (0..len).step_by(4).for_each(|i| store_le::<4>(address + i, value)),
-            _ => (0..len).step_by(8).for_each(|i| store_le::<8>(address + i, value)),
+            2 => (0..len)
+                .step_by(2)
+                .for_each(|i| store_le::<2>(address + i, value)),
+            4 => (0..len)
+                .step_by(4)
+                .for_each(|i| store_le::<4>(address + i, value)),
+            _ => (0..len)
+                .step_by(8)
+                .for_each(|i| store_le::<8>(address + i, value)),
         }
     }
 }

@@ -172,9 +172,10 @@ impl Alu<'_> {
         self.regs[R_FLAG_OPERAND as usize] = operand;
     }
 
-    fn lazy_with_carry(&mut self, kind: Flags, result: u64, operand: u64, carry: u64) {
-        self.regs[R_FLAG_CARRY as usize] = carry;
-        self.lazy(kind, result, operand);
+    /// d = result, and its flags. What the flags follow from is the whole of d.
+    fn set(&mut self, kind: Flags, result: u64, operand: u64) {
+        self.put(result);
+        self.lazy(kind, self.regs[self.d as usize], operand);
     }
 
     /// Changes the flags of a mask.
@@ -211,9 +212,7 @@ impl Alu<'_> {
         } else {
             Flags::Shr
         };
-        let result = self.low(result);
-        self.lazy(kind, result, before);
-        self.put(result);
+        self.set(kind, result, before);
     }
 
     fn rotate(&mut self, kind: Kind, x: u64, y: u64) {
@@ -298,9 +297,7 @@ impl Alu<'_> {
         } else {
             Flags::Shr
         };
-        let result = self.low(result);
-        self.lazy(kind, result, before);
-        self.put(result);
+        self.set(kind, result, before);
     }
 
     fn bit(&mut self, kind: Kind, x: u64, y: u64) {
@@ -317,7 +314,7 @@ impl Alu<'_> {
 
     fn scan(&mut self, kind: Kind, y: u64) {
         let y = self.low(y);
-        let zeros = |v: u64| u64::from(y == 0) * CF | if v == 0 { ZF } else { 0 };
+        let zeros = |v: u64| (u64::from(y == 0) * CF) | if v == 0 { ZF } else { 0 };
         match kind {
             Kind::Bsf | Kind::Bsr => {
                 self.lazy(Flags::Logic, y, 0);
@@ -454,52 +451,22 @@ pub fn carry_out(regs: &mut Regs, u: &Uop) {
         d: u.d,
     };
     match kind {
-        Kind::Add => {
-            let sum = alu.low(x.wrapping_add(y));
-            alu.lazy(Flags::Add, sum, y);
-            alu.put(sum);
-        }
-        Kind::Sub => {
-            let difference = alu.low(x.wrapping_sub(y));
-            alu.lazy(Flags::Sub, difference, y);
-            alu.put(difference);
-        }
-        Kind::And | Kind::Or | Kind::Xor => {
-            let result = alu.low(match kind {
-                Kind::And => x & y,
-                Kind::Or => x | y,
-                _ => x ^ y,
-            });
-            alu.regs[R_FLAG_OP as usize] = Flags::Logic.at(log);
-            alu.regs[R_FLAG_RESULT as usize] = result;
-            alu.put(result);
-        }
+        Kind::Add => alu.set(Flags::Add, x.wrapping_add(y), y),
+        Kind::Sub => alu.set(Flags::Sub, x.wrapping_sub(y), y),
+        Kind::And => alu.set(Flags::Logic, x & y, 0),
+        Kind::Or => alu.set(Flags::Logic, x | y, 0),
+        Kind::Xor => alu.set(Flags::Logic, x ^ y, 0),
         Kind::Cmp => alu.lazy(Flags::Cmp, x, y),
-        Kind::Test => {
-            alu.regs[R_FLAG_OP as usize] = Flags::Logic.at(log);
-            alu.regs[R_FLAG_RESULT as usize] = x & y;
-        }
-        Kind::Adc | Kind::Sbb => {
+        Kind::Test => alu.lazy(Flags::Logic, x & y, 0),
+        Kind::Adc | Kind::Sbb | Kind::Inc | Kind::Dec => {
             let c = flags::carry(alu.regs);
-            let (flags, result) = match kind {
-                Kind::Adc => (Flags::Adc, x.wrapping_add(y).wrapping_add(c)),
-                _ => (Flags::Sbb, x.wrapping_sub(y).wrapping_sub(c)),
-            };
-            let result = alu.low(result);
-            alu.lazy_with_carry(flags, result, y, c);
-            alu.put(result);
-        }
-        Kind::Inc | Kind::Dec => {
-            let c = flags::carry(alu.regs);
-            let (flags, result) = match kind {
-                Kind::Inc => (Flags::Inc, x.wrapping_add(1)),
-                _ => (Flags::Dec, x.wrapping_sub(1)),
-            };
-            let result = alu.low(result);
             alu.regs[R_FLAG_CARRY as usize] = c;
-            alu.regs[R_FLAG_OP as usize] = flags.at(log);
-            alu.regs[R_FLAG_RESULT as usize] = result;
-            alu.put(result);
+            match kind {
+                Kind::Adc => alu.set(Flags::Adc, x.wrapping_add(y).wrapping_add(c), y),
+                Kind::Sbb => alu.set(Flags::Sbb, x.wrapping_sub(y).wrapping_sub(c), y),
+                Kind::Inc => alu.set(Flags::Inc, x.wrapping_add(1), 0),
+                _ => alu.set(Flags::Dec, x.wrapping_sub(1), 0),
+            }
         }
         Kind::Rol | Kind::Ror => alu.rotate(kind, x, y),
         Kind::Rcl | Kind::Rcr => alu.rotate_through_carry(kind, x, y),
@@ -507,25 +474,20 @@ pub fn carry_out(regs: &mut Regs, u: &Uop) {
         Kind::Shld | Kind::Shrd => alu.shift_double(kind, x, fill, count),
         Kind::Imul => {
             let product = i128::from(alu.signed(x)) * i128::from(alu.signed(y));
-            let result = alu.low(product as u64);
-            let lost = u64::from(i128::from(alu.signed(result)) != product);
-            alu.lazy(Flags::Mul, result, lost);
-            alu.put(result);
+            let lost = u64::from(i128::from(alu.signed(product as u64)) != product);
+            alu.set(Flags::Mul, product as u64, lost);
         }
         Kind::Bt | Kind::Bts | Kind::Btr | Kind::Btc => alu.bit(kind, x, y),
         Kind::Bsf | Kind::Bsr | Kind::Tzcnt | Kind::Lzcnt | Kind::Popcnt => alu.scan(kind, y),
-        Kind::Andn => {
-            let result = alu.low(!x & y);
-            alu.lazy(Flags::Logic, result, 0);
-            alu.put(result);
-        }
+        Kind::Andn => alu.set(Flags::Logic, !x & y, 0),
         Kind::Blsr | Kind::Blsmsk | Kind::Blsi => alu.lowest_bit(kind, y),
         Kind::Bextr | Kind::Bzhi | Kind::Pdep | Kind::Pext => alu.bit_field(kind, x, y),
         Kind::Bswap => {
             let result = match log {
                 3 => x.swap_bytes(),
                 2 => u64::from((x as u32).swap_bytes()),
-                _ => u64::from((x as u16).swap_bytes()),
+                // Undefined: processors clear the register.
+                _ => 0,
             };
             alu.put(result);
         }

@@ -173,7 +173,8 @@ pub fn arithmetic(regs: &Regs) -> u64 {
         _ => 0,
     };
     let mut flags = of_result(low(result, bits), bits) | carry;
-    if (a ^ b ^ result) & 0x10 != 0 && !matches!(kind, Kind::Logic | Kind::Shl | Kind::Shr | Kind::Mul)
+    if (a ^ b ^ result) & 0x10 != 0
+        && !matches!(kind, Kind::Logic | Kind::Shl | Kind::Shr | Kind::Mul)
     {
         flags |= AF;
     }

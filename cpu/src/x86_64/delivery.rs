@@ -11,8 +11,6 @@ use super::segment::{Segment, SegmentRegister};
 use super::{Activity, Cpu};
 use crate::engine::exec::{Access, Fault, FrontEnd};
 
-/// Error code: something other than the program caused it.
-pub(super) const EXT: u32 = 1;
 /// Error code: the selector part is a vector.
 const IDT: u32 = 2;
 /// Exceptions that can follow each other before the CPU has shut down: a double fault and a page fault among them.
@@ -81,11 +79,7 @@ impl Cpu {
         for _ in 0..MAX_NESTED {
             let n = self.counters.exceptions.entry(e.vector).or_default();
             *n += 1;
-            if e.vector == vector::PF
-                && let Some(address) = e.address
-            {
-                self.cr2 = address;
-            }
+            self.note_page_fault(e);
             log::trace!(
                 "x86-64: {e:x?} at {:#x}, RSP {:#x} CR2 {:#x}, {} ns",
                 self.core.pc,
@@ -103,13 +97,25 @@ impl Cpu {
             if self.enter(env, event).is_ok() {
                 return;
             }
-            match self.pending.take().map(|second| combine(class(&e), second)) {
-                Some(Some(next)) => e = next,
-                _ => break,
+            let Some(second) = self.pending.take() else {
+                break;
+            };
+            self.note_page_fault(second);
+            match combine(class(&e), second) {
+                Some(next) => e = next,
+                None => break,
             }
             back = self.core.pc;
         }
         self.shut_down();
+    }
+
+    fn note_page_fault(&mut self, e: Exception) {
+        if e.vector == vector::PF
+            && let Some(address) = e.address
+        {
+            self.cr2 = address;
+        }
     }
 
     /// Takes an interrupt between instructions.

@@ -59,8 +59,12 @@ impl Cpu {
         at: u64,
         len: u64,
     ) -> Result<(), Fault> {
-        self.translate(env.shared, at, Access::Write)?;
         let last = at.wrapping_add(len.max(1) - 1);
+        let context = self.core.context_of(at);
+        if (at ^ last) >> 12 == 0 && self.core.tlb.write_hit::<1>(at, context).is_some() {
+            return Ok(());
+        }
+        self.translate(env.shared, at, Access::Write)?;
         if (at ^ last) >> 12 != 0 {
             self.translate(env.shared, last & !0xfff, Access::Write)?;
         }

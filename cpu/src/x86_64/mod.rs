@@ -25,6 +25,7 @@ mod paging;
 mod run;
 mod state;
 mod system;
+mod vector;
 
 #[cfg(test)]
 mod tests;
@@ -131,8 +132,8 @@ pub struct Cpu {
     pub(crate) efer: u64,
     pub(crate) xcr0: u64,
     pub(crate) dr: [u64; 8],
-    /// XMM, MXCSR, x87 and MMX.
-    pub(crate) vectors: simd::Vectors,
+    /// MXCSR, x87 and MMX. XMM registers are in the flat register file: see [`R_XMM`].
+    vectors: simd::Vectors,
     /// EFLAGS without the arithmetic ones.
     pub(crate) system_flags: u64,
     /// Recorded by a helper or a translation that answered [`Fault`].
@@ -198,7 +199,7 @@ impl FrontEnd for Cpu {
         match packet.unit {
             Unit::Integer => self.integer_call(shared, bus, packet),
             Unit::System => self.system_call(shared, bus, packet),
-            Unit::Vector => Err(self.raise(Exception::invalid_opcode())),
+            Unit::Vector => self.vector_call(shared, bus, packet),
             Unit::Invalid if packet.imm == decode::TOO_LONG => {
                 Err(self.raise(Exception::general_protection()))
             }

@@ -25,6 +25,9 @@ pub const R_SEGMENT_BASE: Reg = 16;
 /// First of the registers that hold the arithmetic flags: see [`super::flags`].
 pub const R_FLAGS: Reg = 22;
 
+/// XMM0: the low half, and behind it the high one; the others follow.
+pub const R_XMM: Reg = 64;
+
 /// Carry.
 pub const FLAG_CF: u64 = 1;
 /// Always set.

@@ -82,7 +82,7 @@ impl Random {
         let sign = (r >> 63) as u32 * 0x8000_0000;
         match r % 8 {
             0..4 => self.pick(&SINGLES) | sign,
-            4 => sign | 0x3f00_0000 + (self.next() as u32 & 0x01ff_ffff),
+            4 => sign | (0x3f00_0000 + (self.next() as u32 & 0x01ff_ffff)),
             5 => sign | self.below(0x180_0000) as u32,
             6 => ((self.below(4000) as f32 - 2000.0) / 4.0).to_bits(),
             _ => self.next() as u32,
@@ -94,7 +94,7 @@ impl Random {
         let sign = r & 1 << 63;
         match r % 8 {
             0..4 => self.pick(&DOUBLES) | sign,
-            4 => sign | 0x3fe0_0000_0000_0000 + (self.next() >> 10),
+            4 => sign | (0x3fe0_0000_0000_0000 + (self.next() >> 10)),
             5 => sign | self.below(0x30_0000_0000_0000),
             6 => ((self.below(4000) as f64 - 2000.0) / 4.0).to_bits(),
             _ => self.next(),

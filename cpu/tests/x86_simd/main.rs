@@ -14,9 +14,17 @@ use host::{Context, Program, program};
 use iced_x86::{Code, CpuidFeature, Instruction, Mnemonic};
 use resolve::{Form, operands};
 use viommu_cpu::x86_64::simd::{self, Effect, Operands, Trap, Vectors, execute};
-use viommu_cpu::x86_64::x87::X87;
+use viommu_cpu::x86_64::x87::{F80, X87};
 
+/// Distance from the host that transcendental functions may have.
+const X87_ULPS: u128 = 2;
+/// Cases of each form, unless `X86_CASES` says otherwise.
 const CASES: u32 = 1000;
+
+fn cases() -> u32 {
+    let given = std::env::var("X86_CASES").ok();
+    given.and_then(|n| n.parse().ok()).unwrap_or(CASES)
+}
 
 fn main_features() -> bool {
     std::is_x86_feature_detected!("avx") && std::is_x86_feature_detected!("fxsr")
@@ -25,22 +33,23 @@ fn main_features() -> bool {
 /// Whether the host has all features of a form.
 fn host_has(code: Code) -> bool {
     use CpuidFeature as F;
-    code == Code::Wait || code.cpuid_features().iter().all(|f| match f {
-        F::FPU | F::FPU287 | F::FPU387 | F::CMOV | F::MMX | F::SSE | F::SSE2 | F::AVX => true,
-        F::SSE3 => std::is_x86_feature_detected!("sse3"),
-        F::SSSE3 => std::is_x86_feature_detected!("ssse3"),
-        F::SSE4_1 => std::is_x86_feature_detected!("sse4.1"),
-        F::SSE4_2 => std::is_x86_feature_detected!("sse4.2"),
-        F::AES => std::is_x86_feature_detected!("aes"),
-        F::PCLMULQDQ => std::is_x86_feature_detected!("pclmulqdq"),
-        F::SHA => std::is_x86_feature_detected!("sha"),
-        F::AVX2 => std::is_x86_feature_detected!("avx2"),
-        F::FMA => std::is_x86_feature_detected!("fma"),
-        F::F16C => std::is_x86_feature_detected!("f16c"),
-        F::VAES => std::is_x86_feature_detected!("vaes"),
-        F::VPCLMULQDQ => std::is_x86_feature_detected!("vpclmulqdq"),
-        _ => false,
-    })
+    code == Code::Wait
+        || code.cpuid_features().iter().all(|f| match f {
+            F::FPU | F::FPU287 | F::FPU387 | F::CMOV | F::MMX | F::SSE | F::SSE2 | F::AVX => true,
+            F::SSE3 => std::is_x86_feature_detected!("sse3"),
+            F::SSSE3 => std::is_x86_feature_detected!("ssse3"),
+            F::SSE4_1 => std::is_x86_feature_detected!("sse4.1"),
+            F::SSE4_2 => std::is_x86_feature_detected!("sse4.2"),
+            F::AES => std::is_x86_feature_detected!("aes"),
+            F::PCLMULQDQ => std::is_x86_feature_detected!("pclmulqdq"),
+            F::SHA => std::is_x86_feature_detected!("sha"),
+            F::AVX2 => std::is_x86_feature_detected!("avx2"),
+            F::FMA => std::is_x86_feature_detected!("fma"),
+            F::F16C => std::is_x86_feature_detected!("f16c"),
+            F::VAES => std::is_x86_feature_detected!("vaes"),
+            F::VPCLMULQDQ => std::is_x86_feature_detected!("vpclmulqdq"),
+            _ => false,
+        })
 }
 
 /// The state in a context.
@@ -221,7 +230,42 @@ fn difference(host: &Context, model: &Context) -> Option<String> {
     })
 }
 
-/// RCPPS and the like are approximations, and so are the x87's transcendental functions: see their own tests.
+/// Distance of two numbers in units of the last place, if they are of one sign.
+fn ulps(a: F80, b: F80) -> u128 {
+    let key = |v: F80| u128::from(v.head) << 63 | u128::from(v.mantissa & !(1 << 63));
+    if (a.head ^ b.head) & 0x8000 != 0 {
+        return u128::MAX;
+    }
+    key(a).abs_diff(key(b))
+}
+
+/// Makes results of approximating instructions that are near enough those of the host: single-precision estimates within their relative
+/// error of 1.5 * 2^-12, numbers on the x87 stack within `X87_ULPS`, with inexact and C1 left open.
+fn settle(host: &Context, model: &mut Context) {
+    let (h, mut m) = (vectors(host), vectors(model));
+    for (x, y) in h.ymm.iter().zip(&mut m.ymm) {
+        for (x, y) in x.iter().zip(y) {
+            for shift in [0, 32] {
+                let (a, b) = ((*x >> shift) as u32, (*y >> shift) as u32);
+                let (fa, fb) = (f32::from_bits(a), f32::from_bits(b));
+                if ((fa - fb) / fb).abs() <= 3.0 / 4096.0 {
+                    *y = *y & !(0xffff_ffff << shift) | u64::from(a) << shift;
+                }
+            }
+        }
+    }
+    for (x, y) in h.x87.registers.iter().zip(&mut m.x87.registers) {
+        if ulps(*x, *y) <= X87_ULPS {
+            *y = *x;
+        }
+    }
+    const OPEN: u16 = 0x220;
+    m.x87.status = m.x87.status & !OPEN | h.x87.status & OPEN;
+    model.area[..512].copy_from_slice(&m.to_fxsave());
+    model.area[576..832].copy_from_slice(&m.avx_to_bytes());
+}
+
+/// RCPPS and the like are approximations, and so are the x87's transcendental functions.
 fn approximate(m: Mnemonic) -> bool {
     use Mnemonic as M;
     matches!(
@@ -245,6 +289,21 @@ fn approximate(m: Mnemonic) -> bool {
     )
 }
 
+/// Whether the SDM defines the result of a transcendental function, and processors agree on it: those with 66 bits of pi are off for large
+/// angles. Those have tests with computed values.
+fn comparable(m: Mnemonic, v: &Vectors) -> bool {
+    use Mnemonic as M;
+    let top = v.x87.status >> 11 & 7;
+    let exponent = v.x87.registers[usize::from(top)].head & 0x7fff;
+    exponent == 0x7fff
+        || match m {
+            M::F2xm1 => exponent < 0x3fff,
+            M::Fyl2xp1 => exponent < 0x3ffd,
+            M::Fsin | M::Fcos | M::Fsincos | M::Fptan => !(0x3fff..0x403e).contains(&exponent),
+            _ => true,
+        }
+}
+
 /// Runs the cases of one form: how many ran, how many differ, and the first difference.
 fn check(code: Code) -> (u32, u32, Option<String>) {
     let mut r = Random(code as u64);
@@ -256,7 +315,7 @@ fn check(code: Code) -> (u32, u32, Option<String>) {
     });
     let (mut ran, mut failed, mut first) = (0, 0, None);
     let mut compiled: Option<(Form, Instruction, Program)> = None;
-    for n in 0..CASES {
+    for n in 0..cases() {
         // A new choice of registers and immediate every few cases.
         if n % 4 == 0 {
             compiled = Form::random(code, &mut r)
@@ -274,6 +333,9 @@ fn check(code: Code) -> (u32, u32, Option<String>) {
             c.memory.0[form.memory_at + 2] &= keep;
             c.memory.0[form.memory_at + 3] &= keep;
         }
+        if !comparable(code.mnemonic(), &vectors(&c)) {
+            continue;
+        }
         let o = operands(form, &c);
         let before = c.clone();
         let mut expected = Box::new(model(&c, &o, form));
@@ -284,6 +346,9 @@ fn check(code: Code) -> (u32, u32, Option<String>) {
             for at in form.memory_at + size * 3 / 7..form.memory_at + size {
                 (c.memory.0[at], expected.memory.0[at]) = (0, 0);
             }
+        }
+        if approximate(code.mnemonic()) {
+            settle(&c, &mut expected);
         }
         ran += 1;
         if let Some(d) = difference(&c, &expected) {
@@ -322,12 +387,9 @@ fn forms(filter: impl Fn(Code) -> bool) {
         {
             continue;
         }
-        if approximate(code.mnemonic()) {
-            continue;
-        }
         let (ran, failed, first) = check(code);
         assert!(
-            ran >= CASES / 2,
+            ran >= cases() / 4,
             "{code:?}: only {ran} cases could be encoded"
         );
         count += 1;

@@ -428,7 +428,14 @@ impl Emitter<'_> {
             self.op(Op::Cmov64, R_RAX, NE, R_T1);
         }
         if x.is_none() {
-            self.set(self.operand(0), R_T2, log);
+            match self.operand(0) {
+                // A destination that does not change keeps its upper half too.
+                Operand::Reg(r) if log == 2 => {
+                    self.imm(Op::AndI, R_T2, R_T2, 0xffff_ffff);
+                    self.op(Op::Cmov64, r, E, R_T2);
+                }
+                to => self.set(to, R_T2, log),
+            }
         }
     }
 }

@@ -96,7 +96,11 @@ fn writes_all(kind: Kind) -> bool {
 /// The same without flags, if there is such an operation. `None`: nothing remains of it.
 fn without(u: Uop) -> Option<Uop> {
     let plain = |by_register: Op, by_number: Op| {
-        let op = if u.b == R_ZERO { by_number } else { by_register };
+        let op = if u.b == R_ZERO {
+            by_number
+        } else {
+            by_register
+        };
         Some(Uop { op, ..u })
     };
     match u.op {
@@ -236,10 +240,5 @@ fn follows_load(out: &Decoded, n: usize) -> bool {
     (0..n)
         .rev()
         .take_while(|m| out.places[*m].index == index)
-        .any(|m| {
-            matches!(
-                out.uops[m].op,
-                Op::LdM8 | Op::LdM16 | Op::LdM32 | Op::LdM64
-            )
-        })
+        .any(|m| matches!(out.uops[m].op, Op::LdM8 | Op::LdM16 | Op::LdM32 | Op::LdM64))
 }

@@ -13,6 +13,8 @@ mod stack;
 
 use iced_x86::{Code, Decoder, DecoderError, DecoderOptions, Instruction, Mnemonic};
 
+pub(super) use packets::{Field, field};
+
 use super::Cpu;
 use super::packet::{Packet, Unit};
 use super::regs::*;

@@ -46,10 +46,7 @@ pub(super) fn number(r: Register) -> Reg {
 }
 
 pub(super) fn is_high(r: Register) -> bool {
-    matches!(
-        r,
-        Register::AH | Register::CH | Register::DH | Register::BH
-    )
+    matches!(r, Register::AH | Register::CH | Register::DH | Register::BH)
 }
 
 impl Emitter<'_> {

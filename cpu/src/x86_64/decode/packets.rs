@@ -6,6 +6,7 @@ use super::Emitter;
 use super::operand::{Address, Use, is_high, number};
 use crate::engine::uop::{Op, R_T0, R_ZERO, uop};
 use crate::x86_64::packet::{MEMORY, Packet, Unit};
+use crate::x86_64::simd;
 
 /// Instructions without effect here.
 pub(super) fn is_nothing(m: Mnemonic) -> bool {
@@ -247,15 +248,17 @@ pub(super) fn system(code: Code, m: Mnemonic) -> Option<bool> {
 }
 
 /// Where an operand is encoded.
-enum Field {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::x86_64) enum Field {
     Reg,
     Rm,
     Vvvv,
     Is4,
+    /// In the opcode.
     None,
 }
 
-fn field(kind: K) -> Field {
+pub(in crate::x86_64) fn field(kind: K) -> Field {
     match kind {
         K::r8_reg
         | K::r8_opcode
@@ -387,7 +390,8 @@ impl Emitter<'_> {
                 }
             }
         }
-        if self.i.is_string_instruction() {
+        let masked = matches!(self.i.mnemonic(), Mnemonic::Maskmovq | Mnemonic::Maskmovdqu);
+        if self.i.is_string_instruction() || masked {
             p.extra = u8::from(self.i.has_rep_prefix())
                 | u8::from(self.i.has_repne_prefix()) << 1
                 | (self.i.memory_segment().number() as u8 % 6) << 2;
@@ -398,9 +402,15 @@ impl Emitter<'_> {
     fn packet_memory(&mut self, p: &mut Packet) {
         p.rm = MEMORY;
         p.stack = self.i.memory_segment() == Register::SS;
-        let x = self.address(Use::Load);
+        let stores = p.unit == Unit::Vector
+            && simd::memory_size(p.code).is_some_and(|m| m.store != 0);
+        let x = self.address(if stores { Use::Store } else { Use::Load });
         match x {
-            Address { a: R_T0, b: R_ZERO, imm: 0 } => {}
+            Address {
+                a: R_T0,
+                b: R_ZERO,
+                imm: 0,
+            } => {}
             Address { a, b, imm } => self.push(uop(Op::Lea, R_T0, a, b, 0, imm)),
         }
         let index = self.i.memory_index();

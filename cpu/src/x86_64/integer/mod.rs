@@ -130,13 +130,7 @@ impl Cpu {
     }
 
     /// A linear address in a segment, of which `size` bytes are checked.
-    fn linear(
-        &mut self,
-        segment: u8,
-        offset: u64,
-        size: u64,
-        store: bool,
-    ) -> Result<u64, Fault> {
+    pub(super) fn linear(&mut self, segment: u8, offset: u64, size: u64, store: bool) -> Result<u64, Fault> {
         let base = self.core.regs[usize::from(R_SEGMENT_BASE) + usize::from(segment % 6)];
         if self.is_long() {
             return Ok(base.wrapping_add(offset));
@@ -149,7 +143,7 @@ impl Cpu {
     fn compare_exchange(&mut self, env: &mut Env<'_>, p: &Packet, half: u8) -> Result<(), Fault> {
         let at = self.core.regs[usize::from(R_ADDRESS)];
         let size = u64::from(half) * 2;
-        if half == 8 && at % 16 != 0 {
+        if half == 8 && !at.is_multiple_of(16) {
             return Err(self.raise(Exception::general_protection()));
         }
         let _ = p;
@@ -177,7 +171,13 @@ impl Cpu {
             4
         };
         let at = self.core.regs[usize::from(R_ADDRESS)];
-        let signed = |v: u64| if size == 2 { v as i16 as i64 } else { v as i32 as i64 };
+        let signed = |v: u64| {
+            if size == 2 {
+                v as i16 as i64
+            } else {
+                v as i32 as i64
+            }
+        };
         let low = signed(self.read(env, at, size)?);
         let high = signed(self.read(env, at.wrapping_add(u64::from(size)), size)?);
         let index = signed(self.general(p.reg, size));

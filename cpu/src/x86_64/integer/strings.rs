@@ -185,10 +185,7 @@ impl Cpu {
                 .wrapping_sub(offset)
                 .saturating_add(1)
         };
-        let (from, to) = (
-            self.general(R_RSI, s.width),
-            self.general(R_RDI, s.width),
-        );
+        let (from, to) = (self.general(R_RSI, s.width), self.general(R_RDI, s.width));
         len = len.min(room(to));
         if s.step == Step::Move {
             len = len.min(room(from));

@@ -15,15 +15,15 @@ pub(super) fn run(code: Code) -> Option<Run> {
         M::Cvtss2sd | M::Vcvtss2sd => Special(|c| lowest::<u64>(c, |e, _, b| e.convert(SINGLE, DOUBLE, el::<u32>(b, 0).bits()))),
         M::Cvtsd2ss | M::Vcvtsd2ss => Special(|c| lowest::<u32>(c, |e, _, b| e.convert(DOUBLE, SINGLE, el::<u64>(b, 0)))),
         M::Cvtps2pd | M::Vcvtps2pd => Special(|c| widen(c, |e, x| e.convert(SINGLE, DOUBLE, x.into()))),
-        M::Cvtdq2pd | M::Vcvtdq2pd => Special(|c| widen(c, |e, x| e.from_integer(DOUBLE, (x as i32).into()))),
+        M::Cvtdq2pd | M::Vcvtdq2pd => Special(|c| widen(c, |e, x| e.float(DOUBLE, (x as i32).into()))),
         M::Cvtpd2ps | M::Vcvtpd2ps => Special(|c| narrow(c, |e, x| e.convert(DOUBLE, SINGLE, x))),
-        M::Cvtpd2dq | M::Vcvtpd2dq => Special(|c| narrow(c, |e, x| e.to_integer(DOUBLE, x, 32))),
-        M::Cvttpd2dq | M::Vcvttpd2dq => Special(|c| narrow(c, |e, x| { e.truncate(); e.to_integer(DOUBLE, x, 32) })),
-        M::Cvtdq2ps | M::Vcvtdq2ps => Special(|c| singles(c, |e, x| e.from_integer(SINGLE, (x as i32).into()))),
-        M::Cvtps2dq | M::Vcvtps2dq => Special(|c| singles(c, |e, x| e.to_integer(SINGLE, x.into(), 32))),
-        M::Cvttps2dq | M::Vcvttps2dq => Special(|c| singles(c, |e, x| { e.truncate(); e.to_integer(SINGLE, x.into(), 32) })),
-        M::Cvtsi2ss | M::Vcvtsi2ss => Special(|c| { let x = integer(c); lowest::<u32>(c, |e, _, _| e.from_integer(SINGLE, x)) }),
-        M::Cvtsi2sd | M::Vcvtsi2sd => Special(|c| { let x = integer(c); lowest::<u64>(c, |e, _, _| e.from_integer(DOUBLE, x)) }),
+        M::Cvtpd2dq | M::Vcvtpd2dq => Special(|c| narrow(c, |e, x| e.integer(DOUBLE, x, 32))),
+        M::Cvttpd2dq | M::Vcvttpd2dq => Special(|c| narrow(c, |e, x| { e.truncate(); e.integer(DOUBLE, x, 32) })),
+        M::Cvtdq2ps | M::Vcvtdq2ps => Special(|c| singles(c, |e, x| e.float(SINGLE, (x as i32).into()))),
+        M::Cvtps2dq | M::Vcvtps2dq => Special(|c| singles(c, |e, x| e.integer(SINGLE, x.into(), 32))),
+        M::Cvttps2dq | M::Vcvttps2dq => Special(|c| singles(c, |e, x| { e.truncate(); e.integer(SINGLE, x.into(), 32) })),
+        M::Cvtsi2ss | M::Vcvtsi2ss => Special(|c| { let x = integer_operand(c); lowest::<u32>(c, |e, _, _| e.float(SINGLE, x)) }),
+        M::Cvtsi2sd | M::Vcvtsi2sd => Special(|c| { let x = integer_operand(c); lowest::<u64>(c, |e, _, _| e.float(DOUBLE, x)) }),
         M::Cvtss2si | M::Vcvtss2si => Special(|c| to_gpr::<u32>(c, false)),
         M::Cvttss2si | M::Vcvttss2si => Special(|c| to_gpr::<u32>(c, true)),
         M::Cvtsd2si | M::Vcvtsd2si => Special(|c| to_gpr::<u64>(c, false)),
@@ -34,8 +34,8 @@ pub(super) fn run(code: Code) -> Option<Run> {
         M::Cvttps2pi => Special(|c| to_mmx::<u32>(c, true)),
         M::Cvtpd2pi => Special(|c| to_mmx::<u64>(c, false)),
         M::Cvttpd2pi => Special(|c| to_mmx::<u64>(c, true)),
-        M::Vcvtph2ps => Special(|c| half_to_single(c)),
-        M::Vcvtps2ph => Special(|c| single_to_half(c)),
+        M::Vcvtph2ps => Special(half_to_single),
+        M::Vcvtps2ph => Special(single_to_half),
         _ => return None,
     })
 }
@@ -73,7 +73,7 @@ fn narrow(c: &mut Cx, f: impl Fn(&mut Env, u64) -> u64) -> Outcome {
     c.put(r)
 }
 
-fn integer(c: &Cx) -> i64 {
+fn integer_operand(c: &Cx) -> i64 {
     let x = c.b_gpr();
     if c.form.quad {
         x as i64
@@ -88,7 +88,7 @@ fn to_gpr<F: Float>(c: &mut Cx, truncate: bool) -> Outcome {
         e.truncate();
     }
     let bits = if c.form.quad { 64 } else { 32 };
-    let r = e.to_integer(F::FORMAT, el::<F>(c.b(), 0).bits(), bits);
+    let r = e.integer(F::FORMAT, el::<F>(c.b(), 0).bits(), bits);
     e.finish(c.v)?;
     Ok(Effect::Gpr(r))
 }
@@ -96,8 +96,8 @@ fn to_gpr<F: Float>(c: &mut Cx, truncate: bool) -> Outcome {
 fn mmx_to_singles(c: &mut Cx) -> Outcome {
     let x = c.b_mm();
     let mut e = Env::new(c.v);
-    let low = e.from_integer(SINGLE, (x as i32).into());
-    let high = e.from_integer(SINGLE, (x as i64) >> 32);
+    let low = e.float(SINGLE, (x as i32).into());
+    let high = e.float(SINGLE, (x as i64) >> 32);
     e.finish(c.v)?;
     let r = c.dst() >> 64 << 64 | u128::from(high) << 32 | u128::from(low);
     c.put_xmm(r)
@@ -116,7 +116,7 @@ fn to_mmx<F: Float>(c: &mut Cx, truncate: bool) -> Outcome {
         e.truncate();
     }
     let b = c.b_xmm();
-    let mut one = |i| e.to_integer(F::FORMAT, el::<F>(b, i).bits(), 32);
+    let mut one = |i| e.integer(F::FORMAT, el::<F>(b, i).bits(), 32);
     let r = one(0) | one(1) << 32;
     e.finish(c.v)?;
     c.put(r.into())

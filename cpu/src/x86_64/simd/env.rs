@@ -50,23 +50,32 @@ pub(super) struct Env {
 }
 
 impl Format {
+    /// The sign bit of a format of at most 64 bits.
+    #[inline(always)]
+    fn sign(self) -> u64 {
+        (2 * self.bias as u64 + 2) << self.frac
+    }
+    #[inline(always)]
     fn mask(self) -> u64 {
-        (self.sign_bit() << 1).wrapping_sub(1) as u64
+        self.sign() | (self.sign() - 1)
     }
     fn negative(self, bits: u64) -> bool {
-        bits & self.sign_bit() as u64 != 0
+        bits & self.sign() != 0
     }
     /// The NaN of invalid operations.
     pub(super) fn indefinite(self) -> u64 {
         let exponent_and_quiet = !0 << (self.frac - 1);
         exponent_and_quiet & self.mask()
     }
+    #[inline(always)]
     fn magnitude(self, bits: u64) -> u64 {
         bits & (self.mask() >> 1)
     }
+    #[inline(always)]
     fn infinity(self) -> u64 {
         self.magnitude(!0 << self.frac)
     }
+    #[inline(always)]
     pub(super) fn is_nan(self, bits: u64) -> bool {
         self.magnitude(bits) > self.infinity()
     }
@@ -176,7 +185,7 @@ impl Env {
     /// An operand with denormals made zero if MXCSR asks for it.
     fn flush(&self, bits: u64, f: Format) -> u64 {
         if self.mxcsr & DAZ != 0 && f.is_denormal(bits) {
-            bits & f.sign_bit() as u64
+            bits & f.sign()
         } else {
             bits
         }
@@ -214,7 +223,7 @@ impl Env {
             let masked = self.unmasked() & UE == 0;
             if masked && self.mxcsr & FTZ != 0 {
                 self.after |= UE | PE;
-                return out.bits as u64 & f.sign_bit() as u64;
+                return out.bits as u64 & f.sign();
             }
             if !masked || out.fi {
                 self.after |= UE;
@@ -224,10 +233,15 @@ impl Env {
     }
 
     /// a op b.
+    #[inline]
     pub(super) fn binary(&mut self, op: Op, f: Format, a: u64, b: u64) -> u64 {
-        if let Some(r) = self.on_host(op, f, a, b) {
-            return r;
+        match self.on_host(op, f, a, b) {
+            Some(r) => r,
+            None => self.binary_soft(op, f, a, b),
         }
+    }
+
+    fn binary_soft(&mut self, op: Op, f: Format, a: u64, b: u64) -> u64 {
         let (a, b) = (self.flush(a, f), self.flush(b, f));
         if matches!(op, Op::Min | Op::Max) {
             return self.min_max(op, f, a, b);
@@ -258,6 +272,7 @@ impl Env {
 
     /// The host's result where it is known to be exact to IEEE and to leave MXCSR as it is: nearest-even, all exceptions masked, the
     /// inexact flag set already, and no operand or result near the ends of the range.
+    #[inline(always)]
     fn on_host(&self, op: Op, f: Format, a: u64, b: u64) -> Option<u64> {
         if self.rm != NEAREST || self.mxcsr & (MASKS | RC | DAZ | FTZ | PE) != MASKS | PE {
             return None;
@@ -395,7 +410,7 @@ impl Env {
     }
 
     /// To a signed integer of `bits` bits; what does not fit becomes the integer indefinite value.
-    pub(super) fn to_integer(&mut self, f: Format, b: u64, bits: u32) -> u64 {
+    pub(super) fn integer(&mut self, f: Format, b: u64, bits: u32) -> u64 {
         let b = self.flush(b, f);
         let n = Num::unpack(b.into(), f);
         let indefinite = 1_u64 << (bits - 1);
@@ -421,7 +436,7 @@ impl Env {
     }
 
     /// From a signed integer.
-    pub(super) fn from_integer(&mut self, f: Format, x: i64) -> u64 {
+    pub(super) fn float(&mut self, f: Format, x: i64) -> u64 {
         self.round(&Num::integer(x < 0, x.unsigned_abs().into()), f)
     }
 

@@ -59,8 +59,7 @@ pub(super) struct Form {
     pub memory: Option<Memory>,
 }
 
-static FORMS: LazyLock<Vec<Option<Form>>> =
-    LazyLock::new(|| Code::values().map(|code| build(code)).collect());
+static FORMS: LazyLock<Vec<Option<Form>>> = LazyLock::new(|| Code::values().map(build).collect());
 
 /// The form of a code, if this module runs it.
 pub(super) fn of(code: Code) -> Option<&'static Form> {

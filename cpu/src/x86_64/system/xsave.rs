@@ -32,8 +32,8 @@ pub(super) enum Saves {
 
 impl Cpu {
     /// The components that are not in their initial state.
-    fn components_in_use(&self) -> u64 {
-        let v = &self.vectors;
+    fn components_in_use(&mut self) -> u64 {
+        let v = self.vectors();
         let mut used = 0;
         if v.x87 != X87::default() {
             used |= X87_STATE;
@@ -94,7 +94,7 @@ impl Cpu {
     pub(super) fn fxsave(&mut self, env: &mut Env<'_>) -> Result<(), Fault> {
         let at = self.state_area(16)?;
         self.check_write(env, at, FXSAVE_WRITTEN as u64)?;
-        let image = self.vectors.to_fxsave();
+        let image = self.vectors().to_fxsave();
         let end = self.xmm_end();
         self.put_area(env, at, &image, 0..end)?;
         if end == 416 {
@@ -106,10 +106,10 @@ impl Cpu {
     /// FXRSTOR.
     pub(super) fn fxrstor(&mut self, env: &mut Env<'_>) -> Result<(), Fault> {
         let at = self.state_area(16)?;
-        let mut image = self.vectors.to_fxsave();
+        let mut image = self.vectors().to_fxsave();
         let end = self.xmm_end();
         self.get_area(env, at, &mut image[..end])?;
-        let loaded = self.vectors.from_fxsave(&image);
+        let loaded = self.change_vectors(|v| v.from_fxsave(&image));
         loaded.or_else(|_| self.refuse())
     }
 
@@ -142,8 +142,8 @@ impl Cpu {
             asked & used
         };
         let mut area = [0; AREA];
-        area[..FXSAVE_BYTES].copy_from_slice(&self.vectors.to_fxsave());
-        area[UPPER..].copy_from_slice(&self.vectors.avx_to_bytes());
+        area[..FXSAVE_BYTES].copy_from_slice(&self.vectors().to_fxsave());
+        area[UPPER..].copy_from_slice(&self.vectors().avx_to_bytes());
         if saved & X87_STATE != 0 {
             self.put_area(env, at, &area, 0..24)?;
             self.put_area(env, at, &area, 32..160)?;
@@ -215,7 +215,7 @@ impl Cpu {
         area: &[u8; AREA],
     ) -> Result<(), Fault> {
         let initial = Vectors::default().to_fxsave();
-        let mut image = self.vectors.to_fxsave();
+        let mut image = self.vectors().to_fxsave();
         let mut take = |from: &[u8], range: std::ops::Range<usize>| {
             image[range.clone()].copy_from_slice(&from[range]);
         };
@@ -239,15 +239,15 @@ impl Cpu {
         } else if !compacted && asked & (SSE | AVX) != 0 {
             take(area, 24..28);
         }
-        if self.vectors.from_fxsave(&image).is_err() {
+        if self.change_vectors(|v| v.from_fxsave(&image)).is_err() {
             return self.refuse();
         }
         if asked & AVX != 0 {
             // What is not present is zero in the area.
             let end = UPPER + if self.is_long() { 256 } else { 128 };
-            let mut upper = self.vectors.avx_to_bytes();
+            let mut upper = self.vectors().avx_to_bytes();
             upper[..end - UPPER].copy_from_slice(&area[UPPER..end]);
-            self.vectors.avx_from_bytes(&upper);
+            self.change_vectors(|v| v.avx_from_bytes(&upper));
         }
         Ok(())
     }

@@ -43,7 +43,10 @@ fn a_handler_starts_with_an_aligned_stack_and_without_trap_and_nested_task() {
     assert_eq!(rig.cpu.gpr(4), STACK - 16 - 40);
     // A trap gate leaves IF.
     assert_eq!(rig.cpu.rflags(), FLAG_ONE | FLAG_IF | FLAG_AC);
-    assert_eq!(rig.frame(false).flags, FLAG_ONE | FLAG_IF | FLAG_AC | FLAG_NT);
+    assert_eq!(
+        rig.frame(false).flags,
+        FLAG_ONE | FLAG_IF | FLAG_AC | FLAG_NT
+    );
 }
 
 #[test]
@@ -72,7 +75,11 @@ fn error_codes_of_gates() {
                 asm!(a: int(i32::from(n)));
             }
         });
-        assert_eq!(found, (vector, error), "gate {n:#x} {selector:#x} {kind:#x}");
+        assert_eq!(
+            found,
+            (vector, error),
+            "gate {n:#x} {selector:#x} {kind:#x}"
+        );
         assert_eq!(rig.frame(true).rip, CODE);
     }
     let mut rig = Rig::long();
@@ -104,7 +111,7 @@ fn page_faults_tell_address_and_cause() {
 
 #[test]
 fn addresses_that_are_not_canonical() {
-    let rows: [(fn(&mut CodeAssembler), u8); 5] = [
+    let rows: [(Write, u8); 5] = [
         (|a| asm!(a: mov(rax, ptr(rbx))), vector::GP),
         (|a| asm!(a: mov(rax, ptr(rbp))), vector::SS),
         (|a| asm!(a: mov(ptr(rsp + rcx * 1), rax)), vector::SS),
@@ -149,7 +156,7 @@ fn an_interrupt_stack_is_used_without_a_change_of_level() {
 #[test]
 fn exceptions_in_a_delivery_combine() {
     // The gate of the first exception is not present: a #NP follows.
-    let rows: [(u8, fn(&mut CodeAssembler), u8, u64); 3] = [
+    let rows: [(u8, Write, u8, u64); 3] = [
         (vector::UD, |a| asm!(a: ud2()), vector::NP, 0x33),
         (
             vector::GP,
@@ -202,7 +209,7 @@ fn without_a_double_fault_handler_the_cpu_shuts_down() {
 #[test]
 fn interrupts_wait_for_the_flag_and_a_shadow() {
     // (program, where the interrupt is taken)
-    let rows: [(fn(&mut CodeAssembler), u64); 4] = [
+    let rows: [(Write, u64); 4] = [
         (|a| asm!(a: nop(), sti(), nop(), nop()), 3),
         // STI again makes no new shadow.
         (|a| asm!(a: sti(), sti(), nop()), 2),

@@ -3,9 +3,9 @@
 
 /// Assembles instructions one after another: `asm!(a: nop(), mov(rax, rbx))`.
 macro_rules! asm {
-    ($a:ident: $($m:ident($($arg:expr),*)),* $(,)?) => {
+    ($a:ident: $($m:ident($($arg:expr),*)),* $(,)?) => {{
         $( $a.$m($($arg),*).unwrap(); )*
-    };
+    }};
 }
 
 mod delivery;
@@ -20,10 +20,15 @@ use std::collections::{BTreeMap, VecDeque};
 use iced_x86::code_asm::CodeAssembler;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
-use super::segment::{DescriptorTable, Segment};
+use super::segment::{DescriptorTable, Segment, SegmentRegister};
 use super::*;
 use crate::bus::BusError;
 use crate::engine::Engine;
+
+/// Writes a part of a program.
+type Write = fn(&mut CodeAssembler);
+/// Vector and error code.
+type Found = (u8, u64);
 
 const RAM: u64 = 4 << 20;
 const GDT: u64 = 0x1000;
@@ -200,6 +205,8 @@ impl Rig {
         }
         self.put64(TSS + 4, STACK0);
         self.put64(TSS + 36, IST1);
+        // No bitmap of ports.
+        self.put16(TSS + 102, 0x68);
     }
 
     /// Writes a gate of the 64-bit IDT; `kind` is P, DPL and type.
@@ -286,6 +293,8 @@ impl Rig {
     /// Runs a program at CPL 0 until it halts.
     fn run(&mut self, write: impl FnOnce(&mut CodeAssembler)) {
         self.program(CODE, 64, write);
+        self.cpu.activity = Activity::Active;
+        self.cpu.set_rip(CODE);
         self.halt();
     }
 
@@ -304,7 +313,11 @@ impl Rig {
     /// The vector at whose handler the CPU has halted.
     fn vector(&self) -> u8 {
         let at = self.cpu.rip().wrapping_sub(HANDLERS);
-        assert!(at < 0x1000 && at % 16 == 1, "halted at {:#x}", self.cpu.rip());
+        assert!(
+            at < 0x1000 && at % 16 == 1,
+            "halted at {:#x}",
+            self.cpu.rip()
+        );
         (at / 16) as u8
     }
 

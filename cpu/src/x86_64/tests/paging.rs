@@ -75,7 +75,11 @@ fn each_permission_bit_counts_at_each_level() {
     check(
         &[
             (0, 0, [OK; 6]),
-            (P, 0, [Some(4), Some(6), Some(20), Some(0), Some(2), Some(16)]),
+            (
+                P,
+                0,
+                [Some(4), Some(6), Some(20), Some(0), Some(2), Some(16)],
+            ),
             (U, 0, [Some(5), Some(7), Some(21), OK, OK, OK]),
             (W, 0, [OK, Some(7), OK, OK, Some(3), OK]),
             (0, NX, [OK, OK, Some(21), OK, OK, Some(17)]),
@@ -111,7 +115,10 @@ fn smep_and_smap_keep_the_supervisor_from_user_pages() {
     check(&[(U, 0, supervisor)], |cpu| cpu.cr4 |= CR4_SMAP | CR4_SMEP);
     let mut rig = mapped(PAGE | P | W | U);
     rig.cpu.cr4 |= CR4_SMAP;
-    assert_eq!(rig.translate(AT, Access::Write, Rights::SupervisorAc), Ok(PAGE));
+    assert_eq!(
+        rig.translate(AT, Access::Write, Rights::SupervisorAc),
+        Ok(PAGE)
+    );
 }
 
 #[test]
@@ -278,7 +285,13 @@ fn pae_uses_the_entries_that_cr3_led_to() {
 }
 
 /// What the manual says in §4.6.1 and §4.7, as one sentence each.
-fn allowed(user_page: bool, writable: bool, execute: bool, how: (Access, Rights), c: Controls) -> bool {
+fn allowed(
+    user_page: bool,
+    writable: bool,
+    execute: bool,
+    how: (Access, Rights),
+    c: Controls,
+) -> bool {
     let (access, rights) = how;
     let user = rights == Rights::User;
     match access {

@@ -28,13 +28,16 @@ fn an_exception_of_the_user_changes_to_the_stack_of_level_0() {
         }
     );
     assert_eq!(rig.cpu.gpr(4), STACK0 - 40);
-    let ss = rig.cpu.segment(SegmentRegister::Ss);
-    assert_eq!((ss.selector, ss.is_usable(), rig.cpu.cpl()), (0, false, 0));
+    let stack = rig.cpu.segment(SegmentRegister::Ss);
+    assert_eq!(
+        (stack.selector, stack.is_usable(), rig.cpu.cpl()),
+        (0, false, 0)
+    );
 }
 
 #[test]
 fn page_faults_of_the_user() {
-    let rows: [(u64, fn(&mut CodeAssembler), u64); 6] = [
+    let rows: [(u64, Write, u64); 6] = [
         (STACK, |a| asm!(a: mov(bl, ptr(rax))), 5),
         (STACK, |a| asm!(a: mov(ptr(rax), bl)), 7),
         (STACK, |a| asm!(a: jmp(rax)), 0x15),
@@ -92,11 +95,11 @@ fn stac_and_clac_are_for_the_supervisor() {
 
 #[test]
 fn privileged_instructions_are_refused() {
-    let rows: [fn(&mut CodeAssembler); 22] = [
+    let rows: [Write; 22] = [
         |a| asm!(a: hlt()),
         |a| asm!(a: cli()),
         |a| asm!(a: sti()),
-        |a| asm!(a: r#in(al, 0x60)),
+        |a| asm!(a: in_(al, 0x60)),
         |a| asm!(a: out(dx, eax)),
         |a| asm!(a: insb()),
         |a| asm!(a: mov(rax, cr0)),
@@ -137,7 +140,7 @@ fn umip_hides_the_tables() {
             assert_eq!(rig.vector(), vector::UD);
             assert_eq!(rig.get16(USER_DATA), 0xfff);
             assert_eq!(rig.get64(USER_DATA + 2), IDT);
-            assert_eq!(rig.cpu.gpr(3), TSS64.into());
+            assert_eq!(rig.cpu.gpr(3), u64::from(TSS64));
             assert_eq!(rig.cpu.gpr(7), rig.cpu.cr0 & 0xffff_ffff);
         }
     }
@@ -150,10 +153,7 @@ fn software_interrupts_need_the_privilege_of_their_gate() {
     rig.run_user(0, |a| asm!(a: int(0x80)));
     assert_eq!((rig.vector(), rig.frame(false).rip), (0x80, USER + 2));
     let mut rig = Rig::long();
-    assert_eq!(
-        rig.user_fault(|a| asm!(a: int(0x80))),
-        (vector::GP, 0x402)
-    );
+    assert_eq!(rig.user_fault(|a| asm!(a: int(0x80))), (vector::GP, 0x402));
     // INT1 and exceptions do not.
     let mut rig = Rig::long();
     rig.run_user(0, |a| asm!(a: db(&[0xf1])));
@@ -175,8 +175,8 @@ fn syscall_and_sysret() {
         asm!(a: std(), mov(rsp, STACK), syscall(), mov(rsp, USER_STACK), inc(r9), ud2());
     });
     assert_eq!(rig.vector(), vector::UD);
-    assert_eq!(rig.cpu.gpr(3), CODE64.into());
-    assert_eq!(rig.cpu.gpr(6), DATA.into());
+    assert_eq!(rig.cpu.gpr(3), u64::from(CODE64));
+    assert_eq!(rig.cpu.gpr(6), u64::from(DATA));
     assert_eq!(rig.cpu.gpr(7), FLAG_ONE | FLAG_IF | FLAG_DF);
     assert_eq!(rig.cpu.gpr(8), FLAG_ONE);
     assert_eq!(rig.cpu.gpr(9), 1);
@@ -192,7 +192,10 @@ fn sysret_to_32_bits_and_what_refuses_it() {
     rig.cpu.msrs.star = star;
     rig.program(USER, 32, |a| asm!(a: mov(ecx, 0x11), ud2()));
     rig.run(|a| asm!(a: mov(rcx, 0xffff_0000_0000_0000_u64 | USER), sysret()));
-    assert_eq!((rig.vector(), rig.frame(false).cs), (vector::UD, USER32.into()));
+    assert_eq!(
+        (rig.vector(), rig.frame(false).cs),
+        (vector::UD, USER32.into())
+    );
     assert_eq!(rig.cpu.gpr(1), 0x11);
 
     let mut rig = Rig::long();
@@ -280,9 +283,9 @@ fn ports_by_privilege_level_and_bitmap() {
         rig.run_user(0, |a| {
             asm!(a: mov(edx, port));
             if wide {
-                asm!(a: r#in(ax, dx));
+                asm!(a: in_(ax, dx));
             } else {
-                asm!(a: r#in(al, dx));
+                asm!(a: in_(al, dx));
             }
             asm!(a: ud2());
         });
@@ -296,18 +299,23 @@ fn string_ports_repeat_and_restart() {
     let mut rig = Rig::long();
     rig.bus.ins = (0..=255).cycle().take(3000).collect();
     rig.run(|a| {
-        asm!(a: mov(edi, USER_DATA as u32), mov(ecx, 3000), mov(edx, 0x1f0), rep().insb(), hlt());
+        asm!(a: mov(edi, USER_DATA as u32), mov(ecx, 3000), mov(edx, 0x1f0));
+        a.rep().insb().unwrap();
+        asm!(a: hlt());
     });
     assert_eq!((rig.cpu.gpr(1), rig.cpu.gpr(7)), (0, USER_DATA + 3000));
     let mut found = [0; 3000];
-    rig.ram.read_slice(&mut found, GuestAddress(USER_DATA)).unwrap();
+    rig.ram
+        .read_slice(&mut found, GuestAddress(USER_DATA))
+        .unwrap();
     assert!(found.iter().enumerate().all(|(i, b)| *b == i as u8));
 
     // The fault in the middle shows what is done.
     let mut rig = Rig::long();
     rig.put(UNMAPPED - 3, b"abc");
     rig.run(|a| {
-        asm!(a: mov(esi, UNMAPPED as u32 - 3), mov(ecx, 10), mov(edx, 0x3f8), rep().outsb());
+        asm!(a: mov(esi, UNMAPPED as u32 - 3), mov(ecx, 10), mov(edx, 0x3f8));
+        a.rep().outsb().unwrap();
     });
     assert_eq!((rig.vector(), rig.cpu.gpr(1)), (vector::PF, 7));
     assert_eq!(rig.cpu.gpr(6), UNMAPPED);
@@ -319,7 +327,10 @@ fn string_ports_repeat_and_restart() {
 fn the_user_changes_only_some_flags() {
     let mut rig = Rig::long();
     let all = 0x003f_7ed5_i32;
-    rig.run_user(0, |a| asm!(a: push(all), popfq(), pushfq(), pop(rbx), ud2()));
+    rig.run_user(
+        0,
+        |a| asm!(a: push(all), popfq(), pushfq(), pop(rbx), ud2()),
+    );
     assert_eq!(rig.vector(), vector::UD);
     let expected = FLAGS_ARITHMETIC | FLAG_ONE | FLAG_DF | FLAG_NT | FLAG_AC | FLAG_ID;
     assert_eq!(rig.cpu.gpr(3), expected);

@@ -21,7 +21,10 @@ fn relation(
     };
     let nan = a.is_nan() || b.is_nan();
     if a.is_unsupported() || b.is_unsupported() || nan {
-        let invalid = !quiet || [a, b].iter().any(|v| v.is_unsupported() || v.is_signalling());
+        let invalid = !quiet
+            || [a, b]
+                .iter()
+                .any(|v| v.is_unsupported() || v.is_signalling());
         return (None, invalid && x.signal(IE));
     }
     let unmasked = denormal && x.signal(DE);

@@ -179,9 +179,7 @@ impl X87 {
             u64::from(word(i)) | u64::from(high) << 16
         };
         let tags = word(2);
-        self.full = (0..8).fold(0, |r, n| {
-            r | u8::from(tags >> (2 * n) & 3 != 3) << n
-        });
+        self.full = (0..8).fold(0, |r, n| r | u8::from(tags >> (2 * n) & 3 != 3) << n);
         self.control = word(0);
         self.set_status(word(1));
         self.set_control(word(0));
@@ -190,11 +188,12 @@ impl X87 {
         self.data = long(5);
     }
 
-    /// The image of FNSAVE in 32-bit format, after which the unit is initialized.
-    pub fn fnsave(&mut self) -> [u8; FSAVE_BYTES] {
+    /// The image of FNSAVE, after which the unit is initialized. It has words of 32 bits if it is `wide`, else of 16; the rest is zero then.
+    pub fn fnsave(&mut self, wide: bool) -> [u8; FSAVE_BYTES] {
         let mut b = [0; FSAVE_BYTES];
-        b[..ENVIRONMENT].copy_from_slice(&self.environment(ENVIRONMENT)[..ENVIRONMENT]);
-        for (i, to) in b[ENVIRONMENT..].chunks_exact_mut(10).enumerate() {
+        let head = if wide { ENVIRONMENT } else { ENVIRONMENT / 2 };
+        b[..head].copy_from_slice(&self.environment(head)[..head]);
+        for (i, to) in b[head..].chunks_exact_mut(10).take(8).enumerate() {
             let r = self.st(i as u8);
             to[..8].copy_from_slice(&r.mantissa.to_le_bytes());
             to[8..].copy_from_slice(&r.head.to_le_bytes());
@@ -203,12 +202,13 @@ impl X87 {
         b
     }
 
-    /// Loads the image of FRSTOR in 32-bit format.
-    pub fn frstor(&mut self, b: &[u8; FSAVE_BYTES]) {
+    /// Loads the image of FRSTOR, with words as in [`X87::fnsave`].
+    pub fn frstor(&mut self, b: &[u8; FSAVE_BYTES], wide: bool) {
         let mut environment = [0; 32];
-        environment[..ENVIRONMENT].copy_from_slice(&b[..ENVIRONMENT]);
-        self.set_environment(&environment, ENVIRONMENT);
-        for (i, from) in b[ENVIRONMENT..].chunks_exact(10).enumerate() {
+        let head = if wide { ENVIRONMENT } else { ENVIRONMENT / 2 };
+        environment[..head].copy_from_slice(&b[..head]);
+        self.set_environment(&environment, head);
+        for (i, from) in b[head..].chunks_exact(10).take(8).enumerate() {
             let byte = |k: usize| u64::from(from[k]);
             self.put_st(
                 i as u8,

@@ -63,7 +63,26 @@ pub(in crate::x86_64) fn run(code: Code) -> Option<fn(&mut X87, &Operands) -> Ou
 pub(in crate::x86_64) fn loads(m: M) -> bool {
     matches!(
         m,
-        M::Fadd | M::Fiadd | M::Fsub | M::Fisub | M::Fsubr | M::Fisubr | M::Fmul | M::Fimul | M::Fdiv | M::Fidiv | M::Fdivr
-            | M::Fidivr | M::Fcom | M::Fcomp | M::Ficom | M::Ficomp | M::Fld | M::Fild | M::Fbld | M::Fldcw | M::Fldenv
+        M::Fadd
+            | M::Fiadd
+            | M::Fsub
+            | M::Fisub
+            | M::Fsubr
+            | M::Fisubr
+            | M::Fmul
+            | M::Fimul
+            | M::Fdiv
+            | M::Fidiv
+            | M::Fdivr
+            | M::Fidivr
+            | M::Fcom
+            | M::Fcomp
+            | M::Ficom
+            | M::Ficomp
+            | M::Fld
+            | M::Fild
+            | M::Fbld
+            | M::Fldcw
+            | M::Fldenv
     )
 }

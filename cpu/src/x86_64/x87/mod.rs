@@ -10,6 +10,8 @@ mod remainder;
 mod transcendental;
 mod transfer;
 
+#[cfg(test)]
+mod tests;
 
 pub(super) use dispatch::{loads, run};
 pub use number::F80;
@@ -110,7 +112,7 @@ impl X87 {
 impl X87 {
     /// # Errors
     /// #MF if an unmasked exception is pending.
-    pub(super) fn check_pending(&self) -> Result<(), Trap> {
+    pub(in crate::x86_64) fn check_pending(&self) -> Result<(), Trap> {
         if self.status & 0x80 != 0 {
             return Err(Trap::X87);
         }

@@ -67,7 +67,10 @@ fn div(a: &Num, b: &Num) -> Num {
 }
 
 fn minus(a: &Num) -> Num {
-    Num { sign: !a.sign, ..*a }
+    Num {
+        sign: !a.sign,
+        ..*a
+    }
 }
 
 fn int(x: u128) -> Num {
@@ -136,7 +139,10 @@ fn log2(x: &Num) -> Num {
     }
     let one = int(1);
     let t = div(&add(&m, &minus(&one)), &add(&m, &one));
-    let ln = shifted(inverse_tangent(&t, false), i32::from(t.class != Class::Zero));
+    let ln = shifted(
+        inverse_tangent(&t, false),
+        i32::from(t.class != Class::Zero),
+    );
     let whole = Num::integer(e < 0, e.unsigned_abs().into());
     if ln.class == Class::Zero {
         return whole;
@@ -190,7 +196,11 @@ fn reduce(x: &Num) -> (Num, u8) {
     product[5] = carry as u64;
     // The point: x is significand * 2^(exp - 63).
     let point = (320 + 63 - x.exp).clamp(0, 384) as u32;
-    let bit = |n: u32| product.get((n / 64) as usize).map_or(0, |l| l >> (n % 64) & 1);
+    let bit = |n: u32| {
+        product
+            .get((n / 64) as usize)
+            .map_or(0, |l| l >> (n % 64) & 1)
+    };
     let mut quadrant = (bit(point) | bit(point + 1) << 1) as u8;
     let negative = point > 0 && bit(point - 1) == 1;
     if negative {
@@ -201,7 +211,11 @@ fn reduce(x: &Num) -> (Num, u8) {
             (*l, carry) = (!*l).overflowing_add(u64::from(carry));
         }
     }
-    let bit = |n: u32| product.get((n / 64) as usize).map_or(0, |l| l >> (n % 64) & 1);
+    let bit = |n: u32| {
+        product
+            .get((n / 64) as usize)
+            .map_or(0, |l| l >> (n % 64) & 1)
+    };
     let Some(top) = (0..point).rev().find(|n| bit(*n) == 1) else {
         return (Num::zero(x.sign), quadrant & 3);
     };
@@ -243,6 +257,7 @@ fn circular(x: &Num) -> (Num, Num) {
 /// Functions of one angle: results for ST(0) and, if any, for a push after it. An angle of 2^63 or more only sets C2.
 fn trigonometric(x: &mut X87, push: bool, f: impl Fn(&Num) -> (Num, Option<Num>)) -> Outcome {
     x.begin()?;
+    x.status &= !C2;
     let fault = if x.is_empty(0) {
         Some(x.underflow())
     } else if push && !x.is_empty(7) {
@@ -252,7 +267,6 @@ fn trigonometric(x: &mut X87, push: bool, f: impl Fn(&Num) -> (Num, Option<Num>)
     };
     if let Some(unmasked) = fault {
         if !unmasked {
-            x.status &= !C2;
             x.write(0, INDEFINITE);
             if push {
                 x.push(INDEFINITE);
@@ -267,7 +281,6 @@ fn trigonometric(x: &mut X87, push: bool, f: impl Fn(&Num) -> (Num, Option<Num>)
     };
     if let Some(r) = special {
         if let Some(r) = r {
-            x.status &= !C2;
             x.write(0, r);
             if push {
                 x.push(r);
@@ -280,7 +293,6 @@ fn trigonometric(x: &mut X87, push: bool, f: impl Fn(&Num) -> (Num, Option<Num>)
         x.status |= C2;
         return Ok(Effect::None);
     }
-    x.status &= !C2;
     if a.is_denormal() && x.signal(DE) {
         return Ok(Effect::None);
     }
@@ -313,16 +325,27 @@ pub(super) fn sine_and_cosine(x: &mut X87, _: &Operands) -> Outcome {
 pub(super) fn tangent(x: &mut X87, _: &Operands) -> Outcome {
     trigonometric(x, true, |n| {
         let (s, c) = circular(n);
-        let t = if n.class == Class::Zero { *n } else { irrational(div(&s, &c)) };
+        let t = if n.class == Class::Zero {
+            *n
+        } else {
+            irrational(div(&s, &c))
+        };
         (t, Some(int(1)))
     })
 }
 
-/// 2^ST(0) - 1. The SDM defines it for -1 to 1; here it is what the formula says for all numbers.
+/// 2^ST(0) - 1. Beyond -1 to 1, where the SDM defines nothing, the number stays.
 pub(super) fn exponential(x: &mut X87, _: &Operands) -> Outcome {
     super::arithmetic::unary(x, |x, a| {
         if a.is_infinity() {
-            return Some(if a.is_negative() { F80 { head: 0xbfff, ..ONE } } else { a });
+            return Some(if a.is_negative() {
+                F80 {
+                    head: 0xbfff,
+                    ..ONE
+                }
+            } else {
+                a
+            });
         }
         if a.is_zero() {
             return Some(a);
@@ -330,30 +353,16 @@ pub(super) fn exponential(x: &mut X87, _: &Operands) -> Outcome {
         if a.is_denormal() && x.signal(DE) {
             return None;
         }
-        let n = power_minus_1(&a.num());
-        Some(x.round(&n, EXTENDED))
+        let n = a.num();
+        let result = if n.exp < 0 {
+            irrational(exponential_minus_1(&mul(&n, &constants::ln_2())))
+        } else if a.head == 0xbfff && a.mantissa == ONE.mantissa {
+            shifted(minus(&int(1)), -1)
+        } else {
+            n
+        };
+        Some(x.round(&result, EXTENDED))
     })
-}
-
-fn power_minus_1(n: &Num) -> Num {
-    // Beyond all exponents.
-    const MOST: u128 = 0x1_0000;
-    let (whole, ..) = soft::to_integer(n, soft::TO_ZERO);
-    let whole = whole.map_or(MOST, |w| w.min(MOST));
-    let e = if n.sign { -(whole as i32) } else { whole as i32 };
-    let fraction = add(n, &Num::integer(!n.sign, whole));
-    let part = match fraction.class {
-        Class::Normal if whole < MOST => {
-            irrational(exponential_minus_1(&mul(&fraction, &constants::ln_2())))
-        }
-        _ => Num::zero(false),
-    };
-    if e == 0 {
-        return part;
-    }
-    let one = int(1);
-    let power = shifted(add(&one, &part), e);
-    add(&power, &minus(&one))
 }
 
 /// The result from ST(0) and ST(1) to ST(1), then popped.

@@ -60,8 +60,12 @@ fn load_number(x: &mut X87, bits: u64, f: Format) -> Outcome {
         x.push_checked(INDEFINITE);
         return Ok(Effect::None);
     }
-    if value.is_signalling() && x.signal(IE) || denormal && x.signal(DE) {
+    if value.is_signalling() && x.signal(IE) {
         return Ok(Effect::None);
+    }
+    if denormal {
+        // Loaded also if that is unmasked.
+        x.signal(DE);
     }
     x.push(if value.is_nan() { value.quiet() } else { value });
     Ok(Effect::None)
@@ -231,7 +235,7 @@ pub(super) fn store_decimal(x: &mut X87, _: &Operands) -> Outcome {
 fn decimal(negative: bool, mut magnitude: u128) -> u128 {
     let mut r = u128::from(negative) << 79;
     for i in 0..18 {
-        r |= magnitude % 10 << (4 * i);
+        r |= (magnitude % 10) << (4 * i);
         magnitude /= 10;
     }
     r
