@@ -118,6 +118,7 @@ pub fn memory_map(memory: u64, reserved: &[(u64, u64)]) -> Vec<MapEntry> {
     for &(start, end) in reserved {
         map = map.into_iter().flat_map(|e| cut(e, start, end)).collect();
         map.push(entry(start, end, MapKind::Reserved));
+        map.retain(|e| e.start < e.end);
     }
     map.retain(|e| e.start < e.end);
     map.sort_by_key(|e| e.start);
