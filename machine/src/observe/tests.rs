@@ -2,7 +2,7 @@ use viommu_devices::spapr::iommu::report::{DdwCall, IommuReport, WindowReport};
 use viommu_devices::spapr::iommu::spec::{Liobn, RTAS_PARAMETER_ERROR, RTAS_SUCCESS};
 use viommu_devices::spapr::iommu::{CREATE, QUERY, REMOVE};
 
-use super::report::{Check, DeviceSummary, MachineSummary};
+use super::report::{Check, DeviceSummary, MachineSummary, PartitionSummary};
 use super::*;
 
 #[test]
@@ -180,7 +180,10 @@ fn report_as_text_and_json() {
         instructions: 2_000_000_000,
         virtual_ns: 2_100_000_000,
         idle_ns: 100_000_000,
-        iommu: iommu(),
+        partition: Some(PartitionSummary {
+            iommu: iommu(),
+            ..Default::default()
+        }),
         devices: vec![DeviceSummary {
             name: "nvme0".into(),
             address: "00:01.0".into(),

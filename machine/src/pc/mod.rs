@@ -13,6 +13,7 @@ pub mod load;
 pub mod machine;
 pub mod map;
 pub mod platform;
+pub mod report;
 pub mod slots;
 pub mod tables;
 

@@ -17,7 +17,9 @@ use super::{build, hcall, map, tree};
 use crate::clock::Clock;
 use crate::config::End;
 use crate::host::Host;
-use crate::observe::report::{DeviceSummary, EehSummary, MachineSummary, MmioSummary};
+use crate::observe::report::{
+    DeviceSummary, EehSummary, MachineSummary, MmioSummary, PartitionSummary,
+};
 use crate::observe::{Console, Counters, Report};
 use crate::ram;
 use crate::run::{self, Limits, Turns};
@@ -167,12 +169,14 @@ impl Machine {
             instructions: p.counters.instructions,
             virtual_ns: p.clock.now_ns(),
             idle_ns: p.clock.idle_ns(),
-            iommu: p.iommu.report().into(),
-            hypercalls: p.counters.hypercalls_by_name(),
-            rtas: p.counters.rtas_by_name(),
+            partition: Some(PartitionSummary {
+                iommu: p.iommu.report().into(),
+                hypercalls: p.counters.hypercalls_by_name(),
+                rtas: p.counters.rtas_by_name(),
+                slots: p.slots.events().to_vec(),
+                eeh: self.eeh(),
+            }),
             devices: devices.collect(),
-            slots: p.slots.events().to_vec(),
-            eeh: self.eeh(),
             interrupts: self.interrupts(),
             mmio: MmioSummary {
                 reads: p.counters.mmio_reads,
