@@ -38,8 +38,10 @@ pub(super) fn fadt(d: &Description, dsdt: u64, facs: u32) -> Vec<u8> {
         .flag(Flags::ProcC1)
         .flag(Flags::PwrButton)
         .flag(Flags::SlpButton)
-        .flag(Flags::FixRtc)
         .flag(Flags::ResetRegSup);
+    if !d.rtc {
+        table = table.flag(Flags::FixRtc);
+    }
     if p.wide_timer {
         table = table.flag(Flags::TmrValExt);
     }

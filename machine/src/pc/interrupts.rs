@@ -77,8 +77,10 @@ impl Platform {
         if self.isa.uart.take_irq() {
             self.isa_edge(map::COM1_IRQ);
         }
+        let clock = self.isa.rtc.irq();
+        self.isa.pm.set_clock(clock);
         if !self.isa.hpet.legacy() {
-            self.isa_line(8, self.isa.rtc.irq());
+            self.isa_line(8, clock);
         }
         self.isa_line(map::SCI, self.isa.pm.sci());
         for (target, line) in self.isa.hpet.take_lines() {

@@ -13,7 +13,7 @@ use super::config::{ConfigError, PcConfig};
 use super::faults::Faults;
 use super::interrupts::Sources;
 use super::isa::Isa;
-use super::platform::Platform;
+use super::platform::{Accessed, Platform};
 use crate::clock::Clock;
 use crate::config::End;
 use crate::host::Host;
@@ -73,6 +73,7 @@ impl Machine {
             isa: Isa::new(config.cpus, config.memory),
             sources: Sources::new(),
             counters: Counters::default(),
+            accessed: Accessed::default(),
             console: Console::new(config.until.clone()),
             end: None,
             functions,

@@ -40,6 +40,22 @@ impl Function {
     }
 }
 
+/// Reads and writes of a device's registers.
+pub type Accesses = [u64; 2];
+
+/// Accesses to device memory that is not PCI's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Accessed {
+    /// Local APICs, by address.
+    pub local_apic: Accesses,
+    /// The I/O APIC.
+    pub io_apic: Accesses,
+    /// Timers.
+    pub hpet: Accesses,
+    /// Remapping units.
+    pub units: Accesses,
+}
+
 /// The machine without its processors.
 #[derive(Debug)]
 pub struct Platform {
@@ -69,6 +85,8 @@ pub struct Platform {
     pub sources: Sources,
     /// Counters.
     pub counters: Counters,
+    /// Accesses by device.
+    pub accessed: Accessed,
     /// The console's output.
     pub console: Console,
     /// Set when the run is over.
@@ -145,16 +163,20 @@ impl Platform {
     fn read_device(&mut self, gpa: u64, data: &mut [u8]) -> bool {
         let now = self.now_ns;
         if let Some(offset) = self.apics.offset(self.current, gpa) {
+            self.accessed.local_apic[0] += 1;
             self.apics.mmio_read(self.current, offset, data, now);
         } else if let Some((index, offset)) = self.unit_at(gpa, data.len()) {
+            self.accessed.units[0] += 1;
             let unit = self.units.get(index);
             let value = unit.map_or(0, |u| u.read(offset, data.len() as u8));
             data.iter_mut()
                 .zip(value.to_le_bytes())
                 .for_each(|(to, from)| *to = from);
         } else if let Some(offset) = within(gpa, map::IO_APIC, ioapic::SIZE) {
+            self.accessed.io_apic[0] += 1;
             self.io_apic.read(offset, data);
         } else if let Some(offset) = within(gpa, map::HPET, hpet::SIZE) {
+            self.accessed.hpet[0] += 1;
             self.isa.hpet.read(offset, data, now);
         } else {
             return self.pci.mmio_read(gpa, data);
@@ -165,8 +187,10 @@ impl Platform {
     fn write_device(&mut self, gpa: u64, data: &[u8]) -> bool {
         let now = self.now_ns;
         if let Some(offset) = self.apics.offset(self.current, gpa) {
+            self.accessed.local_apic[1] += 1;
             self.apics.mmio_write(self.current, offset, data, now);
         } else if let Some((index, offset)) = self.unit_at(gpa, data.len()) {
+            self.accessed.units[1] += 1;
             let value = data
                 .iter()
                 .take(8)
@@ -176,8 +200,10 @@ impl Platform {
             let actions = unit.map(|u| u.write(offset, data.len() as u8, value));
             self.carry_out(index, actions.unwrap_or_default());
         } else if let Some(offset) = within(gpa, map::IO_APIC, ioapic::SIZE) {
+            self.accessed.io_apic[1] += 1;
             self.io_apic.write(offset, data);
         } else if let Some(offset) = within(gpa, map::HPET, hpet::SIZE) {
+            self.accessed.hpet[1] += 1;
             self.isa.hpet.write(offset, data, now);
         } else {
             return self.pci.mmio_write(gpa, data);

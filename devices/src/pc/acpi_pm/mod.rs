@@ -20,10 +20,12 @@ pub const TIMER_HZ: u64 = 3_579_545;
 
 /// PM1 status and enable: the timer's highest bit changed.
 const TIMER_STATUS: u16 = 1;
+/// PM1 status and enable: the real-time clock's interrupt.
+const CLOCK_STATUS: u16 = 1 << 10;
 /// PM1 status: bits that software clears by ones.
 const STATUS_BITS: u16 = 0x8721;
-/// PM1 enable: bits that exist (timer, global, power button).
-const ENABLE_BITS: u16 = 0x0121;
+/// PM1 enable: bits that exist (timer, global, power button, clock).
+const ENABLE_BITS: u16 = 0x0521;
 /// PM1 control: interrupts are SCIs.
 const SCI_EN: u16 = 1;
 /// PM1 control: enter the sleep state of bits 12:10.
@@ -44,6 +46,8 @@ pub struct AcpiPm {
     control: u16,
     /// Changes of the timer's highest bit seen so far.
     halves: u64,
+    /// Level of the clock's interrupt.
+    clock: bool,
     off: bool,
 }
 
@@ -56,6 +60,7 @@ impl AcpiPm {
             enable: 0,
             control: SCI_EN,
             halves: 0,
+            clock: false,
             off: false,
         }
     }
@@ -68,6 +73,14 @@ impl AcpiPm {
     /// Level of the system control interrupt.
     pub fn sci(&self) -> bool {
         self.status & self.enable != 0
+    }
+
+    /// The interrupt of the real-time clock has this level now.
+    pub fn set_clock(&mut self, level: bool) {
+        if level && !self.clock {
+            self.status |= CLOCK_STATUS;
+        }
+        self.clock = level;
     }
 
     /// Lets time pass.

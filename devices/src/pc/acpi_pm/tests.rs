@@ -41,3 +41,20 @@ fn soft_off_needs_its_type_and_the_enable_bit() {
     pm.write(PM1_CONTROL, &(5u16 << 10 | 1 << 13).to_le_bytes(), 0);
     assert!(pm.is_off());
 }
+
+#[test]
+fn the_clock_is_an_event() {
+    let mut pm = AcpiPm::new(5);
+    pm.set_clock(true);
+    assert!(!pm.sci());
+    assert_eq!(read(&mut pm, 0, 2, 0), 0x400);
+    pm.write(2, &0x400u16.to_le_bytes(), 0);
+    assert_eq!(read(&mut pm, 2, 2, 0), 0x400);
+    assert!(pm.sci());
+    pm.write(0, &0x400u16.to_le_bytes(), 0);
+    pm.set_clock(true);
+    assert!(!pm.sci(), "by its edge");
+    pm.set_clock(false);
+    pm.set_clock(true);
+    assert!(pm.sci());
+}

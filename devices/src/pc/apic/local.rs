@@ -390,7 +390,12 @@ impl Local {
             SELF_IPI => 0xff,
             _ => 0xffff_ffff,
         };
-        if x2 && value & !writable != 0 {
+        // Status bits of a local vector table entry can be written, and stay as they are.
+        let status = match offset {
+            0x320..=0x370 => u64::from(LVT_STATUS | LVT_REMOTE_IRR),
+            _ => 0,
+        };
+        if x2 && value & !(writable | status) != 0 {
             return Sent::Refused;
         }
         let v = value as u32 & writable as u32;

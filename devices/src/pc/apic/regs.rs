@@ -53,6 +53,8 @@ pub const LVT_ERROR: usize = 5;
 
 /// Local vector table: the interrupt is held back.
 pub const LVT_MASKED: u32 = 1 << 16;
+/// Local vector table: delivery status, which is never seen set.
+pub const LVT_STATUS: u32 = 1 << 12;
 /// Local vector table of LINT0 and LINT1: accepted, and not yet ended.
 pub const LVT_REMOTE_IRR: u32 = 1 << 14;
 /// Local vector table of LINT0 and LINT1: level-triggered.

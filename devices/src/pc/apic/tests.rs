@@ -249,6 +249,14 @@ fn modes_and_what_x2apic_refuses() {
     assert_eq!(apics.msr_write(0, msr(ID), 0, 0), None);
     assert_eq!(apics.msr_write(0, msr(TPR), 0x100, 0), None);
     assert_eq!(apics.msr_write(0, MSR_X2APIC + 0x40, 0, 0), None);
+    let lint0 = msr(LVT + 0x30);
+    assert_eq!(apics.msr_write(0, lint0, 0x2_0700, 0), None);
+    apics.msr_write(0, lint0, 0x5700, 0).unwrap();
+    assert_eq!(
+        apics.msr_read(0, lint0, 0),
+        Some(u64::from(LVT_MASKED) | 0x700),
+        "status bits are read-only, not reserved"
+    );
     apics.msr_write(0, MSR_BASE, on & !BASE_EN, 0).unwrap();
     assert_eq!(apics.msr_write(0, MSR_BASE, on | BASE_EXTD, 0), None);
     apics.msr_write(0, MSR_BASE, on, 0).unwrap();
