@@ -137,6 +137,9 @@ impl FromStr for IommuArg {
         for word in words {
             match word.split_once('=') {
                 None if word == "x2apic-opt-out" => x2apic_opt_out = true,
+                None if word.ends_with("-stage") && !config.scalable => {
+                    return Err(format!("{word} needs scalable mode"));
+                }
                 None => {
                     let known = SWITCHES.iter().find(|(name, _)| *name == word);
                     let (_, change) = known.ok_or_else(|| unknown(word))?;
@@ -163,6 +166,9 @@ impl FromStr for IommuArg {
                     }
                 }
             }
+        }
+        if config.scalable && !config.first_stage && !config.second_stage {
+            return Err("first-stage and second-stage exclude each other".to_owned());
         }
         config.capabilities().map_err(|e| e.to_string())?;
         Ok(IommuArg {
