@@ -247,7 +247,8 @@ fn units_by_words() {
         ("units=9", "1 to 8"),
         ("speed=1", "unknown option 'speed'"),
         ("domain-bits=5", "domain_bits must be even"),
-        ("legacy,first-stage,second-stage", "must be"),
+        ("legacy,first-stage", "needs scalable mode"),
+        ("first-stage,second-stage", "exclude each other"),
         ("no-qi", "scalable mode needs queued invalidation"),
     ] {
         let said = unit(words).map(|_| ());

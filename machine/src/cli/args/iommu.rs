@@ -26,11 +26,7 @@ const SWITCHES: [Switch; 22] = [
     ("write-buffers", |c| c.rwbf = true),
     ("adversarial", |c| c.caches = CacheConfig::ADVERSARIAL),
     ("no-caches", |c| c.caches = CacheConfig::OFF),
-    ("no-intremap", |c| {
-        c.interrupt_remapping = false;
-        c.eim = false;
-        c.posted_interrupts = false;
-    }),
+    ("no-intremap", no_interrupt_remapping),
     ("no-eim", |c| c.eim = false),
     ("no-posted", |c| c.posted_interrupts = false),
     ("no-qi", no_queue),
@@ -87,12 +83,17 @@ fn no_page_requests(c: &mut Config) {
     c.page_request_drain = false;
 }
 
-/// What needs the queue goes with it.
-fn no_queue(c: &mut Config) {
-    c.queued_invalidation = false;
+fn no_interrupt_remapping(c: &mut Config) {
     c.interrupt_remapping = false;
     c.eim = false;
     c.posted_interrupts = false;
+    c.esirtps = false;
+}
+
+/// What needs the queue goes with it.
+fn no_queue(c: &mut Config) {
+    c.queued_invalidation = false;
+    no_interrupt_remapping(c);
     c.device_tlb = false;
     no_page_requests(c);
 }
@@ -136,6 +137,9 @@ impl FromStr for IommuArg {
         for word in words {
             match word.split_once('=') {
                 None if word == "x2apic-opt-out" => x2apic_opt_out = true,
+                None if word.ends_with("-stage") && !config.scalable => {
+                    return Err(format!("{word} needs scalable mode"));
+                }
                 None => {
                     let known = SWITCHES.iter().find(|(name, _)| *name == word);
                     let (_, change) = known.ok_or_else(|| unknown(word))?;
@@ -162,6 +166,9 @@ impl FromStr for IommuArg {
                     }
                 }
             }
+        }
+        if config.scalable && !config.first_stage && !config.second_stage {
+            return Err("first-stage and second-stage exclude each other".to_owned());
         }
         config.capabilities().map_err(|e| e.to_string())?;
         Ok(IommuArg {
