@@ -68,7 +68,7 @@ impl Machine {
             units_run_again: false,
             faults,
             pci,
-            apics: Apics::new(config.cpus),
+            apics: Apics::new(config.cpus, config.x2apic),
             io_apic: IoApic::default(),
             isa: Isa::new(config.cpus, config.memory),
             sources: Sources::new(),
@@ -83,6 +83,7 @@ impl Machine {
         shared.code.set_engine(config.engine);
         let model = Model {
             cpus: config.cpus,
+            x2apic: config.x2apic,
             ..Model::default()
         };
         let mut cpus: Vec<Cpu> = (0..config.cpus).map(|n| Cpu::new(n, model)).collect();

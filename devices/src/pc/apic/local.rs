@@ -45,6 +45,8 @@ pub enum Sent {
 #[derive(Clone, Debug)]
 pub struct Local {
     id: u32,
+    /// It has x2APIC mode.
+    can_x2apic: bool,
     base: u64,
     tpr: u8,
     ldr: u32,
@@ -65,11 +67,12 @@ pub struct Local {
 }
 
 impl Local {
-    /// The APIC of processor `id` after power-on; processor 0 boots.
-    pub fn new(id: u32) -> Self {
+    /// The APIC of processor `id` after power-on; processor 0 boots. `x2apic`: it has that mode.
+    pub fn new(id: u32, x2apic: bool) -> Self {
         let bsp = if id == 0 { BASE_BSP } else { 0 };
         let mut local = Local {
             id,
+            can_x2apic: x2apic,
             base: BASE | BASE_EN | bsp,
             tpr: 0,
             ldr: 0,
@@ -94,6 +97,7 @@ impl Local {
     pub fn clear(&mut self) {
         *self = Local {
             id: self.id,
+            can_x2apic: self.can_x2apic,
             base: self.base,
             tpr: 0,
             ldr: if self.x2apic() {
@@ -131,7 +135,8 @@ impl Local {
             ((false, _), (true, true)) => false,
             _ => true,
         };
-        if value & RESERVED != 0 || !allowed {
+        let known = self.can_x2apic || value & BASE_EXTD == 0;
+        if value & RESERVED != 0 || !allowed || !known {
             return None;
         }
         let changed = mode(self.base) != mode(value);

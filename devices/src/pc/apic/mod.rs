@@ -55,10 +55,11 @@ pub struct Apics {
 }
 
 impl Apics {
-    /// APICs of `cpus` processors (1 to [`CPUS_MAX`]) after power-on.
-    pub fn new(cpus: u32) -> Self {
+    /// APICs of `cpus` processors (1 to [`CPUS_MAX`]) after power-on; `x2apic`: they have x2APIC mode.
+    pub fn new(cpus: u32, x2apic: bool) -> Self {
+        let ids = 0..cpus.clamp(1, CPUS_MAX);
         Apics {
-            locals: (0..cpus.clamp(1, CPUS_MAX)).map(Local::new).collect(),
+            locals: ids.map(|id| Local::new(id, x2apic)).collect(),
             eois: Vec::new(),
         }
     }

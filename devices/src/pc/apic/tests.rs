@@ -4,7 +4,7 @@ use super::*;
 
 /// APICs in xAPIC mode, enabled by software.
 fn xapic(cpus: u32) -> Apics {
-    let mut apics = Apics::new(cpus);
+    let mut apics = Apics::new(cpus, true);
     for cpu in 0..cpus as usize {
         write(&mut apics, cpu, SVR, 0x1ff);
     }
@@ -13,7 +13,7 @@ fn xapic(cpus: u32) -> Apics {
 
 /// APICs in x2APIC mode, enabled by software.
 fn x2apic(cpus: u32) -> Apics {
-    let mut apics = Apics::new(cpus);
+    let mut apics = Apics::new(cpus, true);
     for cpu in 0..cpus as usize {
         let base = apics.msr_read(cpu, MSR_BASE, 0).unwrap();
         apics.msr_write(cpu, MSR_BASE, base | BASE_EXTD, 0).unwrap();
@@ -62,7 +62,7 @@ fn waiting(apics: &Apics) -> u32 {
 
 #[test]
 fn power_on() {
-    let mut apics = Apics::new(2);
+    let mut apics = Apics::new(2, true);
     assert_eq!(
         apics.msr_read(0, MSR_BASE, 0),
         Some(BASE | BASE_EN | BASE_BSP)
@@ -229,7 +229,10 @@ fn commands_between_processors() {
 
 #[test]
 fn modes_and_what_x2apic_refuses() {
-    let mut apics = Apics::new(1);
+    let mut apics = Apics::new(1, false);
+    let base = BASE | BASE_BSP | BASE_EN | BASE_EXTD;
+    assert_eq!(apics.msr_write(0, MSR_BASE, base, 0), None, "no such mode");
+    let mut apics = Apics::new(1, true);
     let on = BASE | BASE_BSP | BASE_EN;
     assert_eq!(apics.msr_read(0, msr(ID), 0), None, "no x2APIC yet");
     assert_eq!(
@@ -343,7 +346,7 @@ fn pins() {
     write(&mut apics, 1, EOI, 0);
     assert!(!apics.waits(1));
     // Without local APICs the controller reaches the first processor.
-    let mut apics = Apics::new(2);
+    let mut apics = Apics::new(2, true);
     for cpu in 0..2 {
         let base = apics.msr_read(cpu, MSR_BASE, 0).unwrap();
         apics.msr_write(cpu, MSR_BASE, base & !BASE_EN, 0).unwrap();
