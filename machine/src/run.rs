@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::config::End;
 use crate::host::{Host, Moment};
-use crate::observe::Console;
+use crate::observe::{Console, Counters};
 
 /// Length of a turn: instructions, and so nanoseconds.
 pub const TURN: u64 = 20_000;
@@ -28,8 +28,8 @@ pub trait Turns {
     fn cpus(&self) -> usize;
     /// When the run ends by itself.
     fn limits(&self) -> &Limits;
-    /// Instructions retired by all CPUs.
-    fn instructions(&self) -> u64;
+    /// What was counted.
+    fn counters(&mut self) -> &mut Counters;
     /// Virtual time.
     fn clock(&mut self) -> &mut Clock;
     /// The console's output.
@@ -69,7 +69,7 @@ pub fn run(machine: &mut impl Turns, host: &mut dyn Host) -> End {
         machine.run_devices();
         if let Some(end) = over(machine) {
             poll(machine, host);
-            let (now, instructions) = (machine.clock().now_ns(), machine.instructions());
+            let (now, instructions) = (machine.clock().now_ns(), machine.counters().instructions);
             machine.console().phase("end", now, instructions);
             return end;
         }
@@ -92,11 +92,11 @@ fn over(machine: &mut impl Turns) -> Option<End> {
         return Some(end.clone());
     }
     let max = machine.limits().max_instructions?;
-    (machine.instructions() >= max).then_some(End::MaxInstructions)
+    (machine.counters().instructions >= max).then_some(End::MaxInstructions)
 }
 
 fn poll(machine: &mut impl Turns, host: &mut dyn Host) {
-    let (now_ns, instructions) = (machine.clock().now_ns(), machine.instructions());
+    let (now_ns, instructions) = (machine.clock().now_ns(), machine.counters().instructions);
     let room = machine.input_room();
     let fresh = machine.console().take_fresh();
     let console = machine.console();
@@ -120,6 +120,7 @@ fn idle(machine: &mut impl Turns, host: &mut dyn Host) -> bool {
     let next = next.into_iter().flatten().min();
     let now = machine.clock().now_ns();
     let ns = next.map(|at| at.saturating_sub(now));
+    machine.counters().exits.idle += 1;
     let waited = host.idle(ns.map(Duration::from_nanos));
     match next {
         Some(_) if machine.is_dead() => *machine.end() = Some(End::Deadlock),
@@ -138,7 +139,7 @@ fn round(machine: &mut impl Turns) {
         turn = turn.min(at.saturating_sub(now).max(1));
     }
     if let Some(max) = machine.limits().max_instructions {
-        turn = turn.min(max.saturating_sub(machine.instructions()).max(1));
+        turn = turn.min(max.saturating_sub(machine.counters().instructions).max(1));
     }
     let mut longest = 0;
     for index in 0..machine.cpus() {

@@ -41,6 +41,10 @@ pub enum Kind {
     Shrd,
     /// Product of x and y, signed.
     Imul,
+    /// Registers 2 and 0 = product of x and y, twice as wide; of 8 bits it is in register 0 alone.
+    MulU,
+    /// Likewise, signed.
+    MulS,
     /// Bit y of x.
     Bt,
     Bts,
@@ -80,12 +84,13 @@ pub enum Kind {
 }
 
 /// In the order of their numbers.
-const KINDS: [Kind; 47] = {
+const KINDS: [Kind; 49] = {
     use Kind::*;
     [
         Add, Or, Adc, Sbb, And, Sub, Xor, Cmp, Test, Inc, Dec, Rol, Ror, Rcl, Rcr, Shl, Shr, Sar,
-        Shld, Shrd, Imul, Bt, Bts, Btr, Btc, Bsf, Bsr, Tzcnt, Lzcnt, Popcnt, Andn, Blsr, Blsmsk,
-        Blsi, Bextr, Bzhi, Pdep, Pext, Bswap, Crc32, Adcx, Adox, Clc, Stc, Cmc, Lahf, Sahf,
+        Shld, Shrd, Imul, MulU, MulS, Bt, Bts, Btr, Btc, Bsf, Bsr, Tzcnt, Lzcnt, Popcnt, Andn,
+        Blsr, Blsmsk, Blsi, Bextr, Bzhi, Pdep, Pext, Bswap, Crc32, Adcx, Adox, Clc, Stc, Cmc, Lahf,
+        Sahf,
     ]
 };
 
@@ -113,6 +118,8 @@ impl Kind {
                 | Cmp
                 | Test
                 | Imul
+                | MulU
+                | MulS
                 | Bsf
                 | Bsr
                 | Tzcnt
@@ -176,6 +183,24 @@ impl Alu<'_> {
     fn set(&mut self, kind: Flags, result: u64, operand: u64) {
         self.put(result);
         self.lazy(kind, self.regs[self.d as usize], operand);
+    }
+
+    /// Flags of a result without carry and overflow. The register of operands stays as it is.
+    fn logic(&mut self, result: u64) {
+        self.regs[R_FLAG_OP as usize] = Flags::Logic.at(self.log);
+        self.regs[R_FLAG_RESULT as usize] = result;
+    }
+
+    /// d = result of INC or DEC, and its flags; the register of operands stays too.
+    fn set_counted(&mut self, kind: Flags, result: u64) {
+        self.put(result);
+        self.regs[R_FLAG_OP as usize] = kind.at(self.log);
+        self.regs[R_FLAG_RESULT as usize] = self.regs[self.d as usize];
+    }
+
+    fn set_logic(&mut self, result: u64) {
+        self.put(result);
+        self.logic(self.regs[self.d as usize]);
     }
 
     /// Changes the flags of a mask.
@@ -297,7 +322,28 @@ impl Alu<'_> {
         } else {
             Flags::Shr
         };
-        self.set(kind, result, before);
+        self.set(kind, result, self.low(before));
+    }
+
+    fn multiply(&mut self, kind: Kind, x: u64, y: u64) {
+        let (product, lost) = if kind == Kind::MulU {
+            let product = u128::from(self.low(x)) * u128::from(self.low(y));
+            (product, product >> self.bits != 0)
+        } else {
+            let product = i128::from(self.signed(x)) * i128::from(self.signed(y));
+            let fits = i128::from(self.signed(product as u64)) == product;
+            (product as u128, !fits)
+        };
+        let low = self.low(product as u64);
+        if self.log == 0 {
+            self.regs[0] = self.regs[0] & !0xffff | product as u64 & 0xffff;
+        } else {
+            for (d, half) in [(0, low), (2, (product >> self.bits) as u64)] {
+                self.d = d;
+                self.put(half);
+            }
+        }
+        self.lazy(Flags::Mul, low, u64::from(lost));
     }
 
     fn bit(&mut self, kind: Kind, x: u64, y: u64) {
@@ -317,7 +363,7 @@ impl Alu<'_> {
         let zeros = |v: u64| (u64::from(y == 0) * CF) | if v == 0 { ZF } else { 0 };
         match kind {
             Kind::Bsf | Kind::Bsr => {
-                self.lazy(Flags::Logic, y, 0);
+                self.logic(y);
                 if y != 0 {
                     let n = match kind {
                         Kind::Bsf => y.trailing_zeros(),
@@ -453,19 +499,19 @@ pub fn carry_out(regs: &mut Regs, u: &Uop) {
     match kind {
         Kind::Add => alu.set(Flags::Add, x.wrapping_add(y), y),
         Kind::Sub => alu.set(Flags::Sub, x.wrapping_sub(y), y),
-        Kind::And => alu.set(Flags::Logic, x & y, 0),
-        Kind::Or => alu.set(Flags::Logic, x | y, 0),
-        Kind::Xor => alu.set(Flags::Logic, x ^ y, 0),
+        Kind::And => alu.set_logic(x & y),
+        Kind::Or => alu.set_logic(x | y),
+        Kind::Xor => alu.set_logic(x ^ y),
         Kind::Cmp => alu.lazy(Flags::Cmp, x, y),
-        Kind::Test => alu.lazy(Flags::Logic, x & y, 0),
+        Kind::Test => alu.logic(x & y),
         Kind::Adc | Kind::Sbb | Kind::Inc | Kind::Dec => {
             let c = flags::carry(alu.regs);
             alu.regs[R_FLAG_CARRY as usize] = c;
             match kind {
                 Kind::Adc => alu.set(Flags::Adc, x.wrapping_add(y).wrapping_add(c), y),
                 Kind::Sbb => alu.set(Flags::Sbb, x.wrapping_sub(y).wrapping_sub(c), y),
-                Kind::Inc => alu.set(Flags::Inc, x.wrapping_add(1), 0),
-                _ => alu.set(Flags::Dec, x.wrapping_sub(1), 0),
+                Kind::Inc => alu.set_counted(Flags::Inc, x.wrapping_add(1)),
+                _ => alu.set_counted(Flags::Dec, x.wrapping_sub(1)),
             }
         }
         Kind::Rol | Kind::Ror => alu.rotate(kind, x, y),
@@ -477,9 +523,10 @@ pub fn carry_out(regs: &mut Regs, u: &Uop) {
             let lost = u64::from(i128::from(alu.signed(product as u64)) != product);
             alu.set(Flags::Mul, product as u64, lost);
         }
+        Kind::MulU | Kind::MulS => alu.multiply(kind, x, y),
         Kind::Bt | Kind::Bts | Kind::Btr | Kind::Btc => alu.bit(kind, x, y),
         Kind::Bsf | Kind::Bsr | Kind::Tzcnt | Kind::Lzcnt | Kind::Popcnt => alu.scan(kind, y),
-        Kind::Andn => alu.set(Flags::Logic, !x & y, 0),
+        Kind::Andn => alu.set_logic(!x & y),
         Kind::Blsr | Kind::Blsmsk | Kind::Blsi => alu.lowest_bit(kind, y),
         Kind::Bextr | Kind::Bzhi | Kind::Pdep | Kind::Pext => alu.bit_field(kind, x, y),
         Kind::Bswap => {

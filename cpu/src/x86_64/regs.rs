@@ -27,6 +27,8 @@ pub const R_FLAGS: Reg = 22;
 
 /// XMM0: the low half, and behind it the high one; the others follow.
 pub const R_XMM: Reg = 64;
+/// A vector that does not outlive an instruction.
+pub const R_XT: Reg = R_XMM + 32;
 
 /// Carry.
 pub const FLAG_CF: u64 = 1;

@@ -34,17 +34,21 @@ pub fn boot<M: Bootable>(
         .install();
     if let Some(path) = &args.report {
         // Better to know now than after the run.
-        std::fs::write(path, "")
+        std::fs::File::options()
+            .append(true)
+            .create(true)
+            .open(path)
             .map_err(|e| Failure::user(format!("--report {}: {e}", path.display())))?;
     }
     if args.interactive {
         terminal::check()?;
     }
-    let plan = plan()?;
+    let mut plan = plan()?;
     let symbols = symbols(args, M::kernel(&plan.config))?;
     let checked = plan.disks.checked();
     let expected = expected(M::append(&plan.config), checked.as_ref())?;
-    let mut outcome = Session::open(args.interactive)?.run::<M>(args, &plan.config, &symbols)?;
+    let mut outcome =
+        Session::open(args.interactive)?.run::<M>(args, &mut plan.config, &symbols)?;
     if let Some((expected, written)) = expected {
         let mut checks = Vec::new();
         // A pattern may come before the guest has looked at its disk.

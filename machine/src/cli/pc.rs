@@ -128,11 +128,12 @@ fn config(args: &PcArgs, images: Images, devices: Vec<PcDevice>, own: bool) -> P
 impl Bootable for Machine {
     type Config = PcConfig;
 
-    fn build(config: &PcConfig, max_instructions: Option<u64>) -> Result<Self, Failure> {
-        let config = PcConfig {
-            max_instructions,
-            ..config.clone()
-        };
+    fn take_images(config: &mut PcConfig) -> PcConfig {
+        config.take_images()
+    }
+
+    fn build(mut config: PcConfig, max_instructions: Option<u64>) -> Result<Self, Failure> {
+        config.max_instructions = max_instructions;
         Machine::new(config).map_err(Failure::user)
     }
 
@@ -153,7 +154,12 @@ impl Bootable for Machine {
     }
 
     fn profile(&self, symbols: &Symbols) -> Profile {
-        Profile::of(self.cpus(), SAMPLE_EVERY, symbols)
+        Profile::of(
+            self.cpus(),
+            SAMPLE_EVERY,
+            symbols,
+            self.platform().counters.exits,
+        )
     }
 
     fn engine_stats(&self) -> EngineStats {

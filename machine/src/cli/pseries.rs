@@ -155,11 +155,12 @@ fn without_guest(args: &BootArgs) -> BootArgs {
 impl Bootable for Machine {
     type Config = MachineConfig;
 
-    fn build(config: &MachineConfig, max_instructions: Option<u64>) -> Result<Self, Failure> {
-        let config = MachineConfig {
-            max_instructions,
-            ..config.clone()
-        };
+    fn take_images(config: &mut MachineConfig) -> MachineConfig {
+        config.take_images()
+    }
+
+    fn build(mut config: MachineConfig, max_instructions: Option<u64>) -> Result<Self, Failure> {
+        config.max_instructions = max_instructions;
         Machine::new(config).map_err(Failure::user)
     }
 
@@ -180,7 +181,12 @@ impl Bootable for Machine {
     }
 
     fn profile(&self, symbols: &Symbols) -> Profile {
-        Profile::of(self.cpus(), SAMPLE_EVERY, symbols)
+        Profile::of(
+            self.cpus(),
+            SAMPLE_EVERY,
+            symbols,
+            self.platform().counters.exits,
+        )
     }
 
     fn engine_stats(&self) -> EngineStats {

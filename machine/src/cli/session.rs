@@ -17,13 +17,16 @@ use viommu_cpu::engine::EngineStats;
 /// A machine that the command line can boot.
 pub trait Bootable: Sized {
     /// What it is built from.
-    type Config;
+    type Config: Clone;
+
+    /// The same configuration with the images, which are gone from `config`.
+    fn take_images(config: &mut Self::Config) -> Self::Config;
 
     /// Builds it, to run for this many instructions at most.
     ///
     /// # Errors
     /// What the user has to mend.
-    fn build(config: &Self::Config, max_instructions: Option<u64>) -> Result<Self, Failure>;
+    fn build(config: Self::Config, max_instructions: Option<u64>) -> Result<Self, Failure>;
 
     /// The kernel command line.
     fn append(config: &Self::Config) -> &str;
@@ -94,21 +97,27 @@ impl Session {
         })
     }
 
-    /// Runs the machine, and again after each reboot if it is to restart. The most instructions hold for all of it.
+    /// Runs the machine, and again after each reboot if it is to restart. The most instructions hold for all of it. The images are taken
+    /// out of `config`, except for a restart.
     ///
     /// # Errors
     /// The machine cannot be built.
     pub fn run<M: Bootable>(
         mut self,
         args: &RunArgs,
-        config: &M::Config,
+        config: &mut M::Config,
         symbols: &Symbols,
     ) -> Result<Outcome, Failure> {
         let mut left = args.max_instructions;
         let mut reboots = 0;
         loop {
             self.phase_seconds.clear();
-            let mut machine = M::build(config, left)?;
+            let for_this_run = if args.reboot {
+                config.clone()
+            } else {
+                M::take_images(config)
+            };
+            let mut machine = M::build(for_this_run, left)?;
             let end = machine.run(&mut self);
             let mut report = machine.report(&end);
             left = left.map(|n| n.saturating_sub(report.instructions));

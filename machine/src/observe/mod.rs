@@ -13,5 +13,5 @@ pub mod text;
 mod tests;
 
 pub use console::{Console, Phase};
-pub use counters::Counters;
+pub use counters::{Counters, Exits};
 pub use report::Report;

@@ -7,6 +7,8 @@ use serde::Serialize;
 use viommu_cpu::engine::EngineStats;
 use viommu_cpu::{ppc64, x86_64};
 
+use super::Exits;
+
 /// Where the kernel maps the memory that it runs in real mode at the same address without these bits.
 const KERNEL: u64 = 0xc000 << 48;
 /// Functions that a profile keeps.
@@ -84,6 +86,8 @@ pub struct Profile {
     pub functions: Vec<Function>,
     /// Interrupts that vCPUs took, by vector.
     pub vectors: BTreeMap<String, u64>,
+    /// Why vCPUs stopped running instructions.
+    pub exits: Exits,
 }
 
 /// A function of a profile.
@@ -128,8 +132,8 @@ impl Sampled for x86_64::Cpu {
 }
 
 impl Profile {
-    /// What the vCPUs noted.
-    pub fn of(cpus: &[impl Sampled], every: u64, symbols: &Symbols) -> Profile {
+    /// What the vCPUs noted, and why they stopped.
+    pub fn of(cpus: &[impl Sampled], every: u64, symbols: &Symbols, exits: Exits) -> Profile {
         let mut functions = BTreeMap::<&str, u64>::new();
         let mut vectors = BTreeMap::<String, u64>::new();
         for cpu in cpus {
@@ -160,6 +164,7 @@ impl Profile {
             samples,
             functions,
             vectors,
+            exits,
         }
     }
 }

@@ -243,6 +243,17 @@ fn profile(out: &mut String, p: &Profile) -> Result {
     for (vector, n) in &p.vectors {
         writeln!(out, "  {vector:<32}  {:>10}", grouped(*n))?;
     }
+    writeln!(out, "exits of vCPUs")?;
+    let lines = [
+        ("hypercalls, but for RTAS", p.exits.hypercalls),
+        ("RTAS", p.exits.rtas),
+        ("device memory", p.exits.mmio),
+        ("end of a turn", p.exits.turns),
+        ("idle: time skipped", p.exits.idle),
+    ];
+    for (what, n) in lines {
+        writeln!(out, "  {what:<32}  {:>10}", grouped(n))?;
+    }
     Ok(())
 }
 

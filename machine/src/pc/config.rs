@@ -46,6 +46,18 @@ pub struct PcConfig {
     pub sample_every: u64,
 }
 
+impl PcConfig {
+    /// The same with the images, which are gone here.
+    pub fn take_images(&mut self) -> PcConfig {
+        let (kernel, initrd) = (self.kernel.take(), self.initrd.take());
+        PcConfig {
+            kernel,
+            initrd,
+            ..self.clone()
+        }
+    }
+}
+
 impl Default for PcConfig {
     fn default() -> Self {
         PcConfig {

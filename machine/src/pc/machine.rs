@@ -33,7 +33,6 @@ const DEAD_NS: u64 = 10_000_000_000;
 pub struct Machine {
     config: PcConfig,
     limits: Limits,
-    boot: Boot,
     cpus: Vec<Cpu>,
     shared: Shared,
     platform: Platform,
@@ -46,8 +45,10 @@ impl Machine {
     ///
     /// # Errors
     /// [`ConfigError`]: each is something that the user can mend.
-    pub fn new(config: PcConfig) -> Result<Machine, ConfigError> {
+    pub fn new(mut config: PcConfig) -> Result<Machine, ConfigError> {
         let boot = Boot::of(&config)?;
+        // What of them goes into RAM is in `boot` now.
+        drop(config.take_images());
         let Some(loaded) = &boot.loaded else {
             return Err(ConfigError::NothingToRun);
         };
@@ -105,7 +106,6 @@ impl Machine {
                 max_instructions: config.max_instructions,
             },
             config,
-            boot,
             cpus,
             shared,
             platform,
@@ -116,11 +116,6 @@ impl Machine {
     /// What it was built from.
     pub fn config(&self) -> &PcConfig {
         &self.config
-    }
-
-    /// What was in memory at its start.
-    pub fn boot(&self) -> &Boot {
-        &self.boot
     }
 
     /// What the processors' engine did.
@@ -186,8 +181,8 @@ impl Turns for Machine {
         &self.limits
     }
 
-    fn instructions(&self) -> u64 {
-        self.platform.counters.instructions
+    fn counters(&mut self) -> &mut Counters {
+        &mut self.platform.counters
     }
 
     fn clock(&mut self) -> &mut Clock {
@@ -252,7 +247,8 @@ impl Turns for Machine {
             self.platform.counters.instructions += run.executed;
             done += run.executed.max(1);
             match run.exit {
-                Exit::Budget | Exit::Halt => {}
+                Exit::Budget => self.platform.counters.exits.count(done >= *turn),
+                Exit::Halt => {}
                 Exit::Shutdown => self.platform.end = Some(End::TripleFault(index)),
                 Exit::Fatal(reason) => {
                     self.platform.end = Some(End::CpuStopped { cpu: index, reason })

@@ -45,6 +45,17 @@ pub struct MachineConfig {
 }
 
 impl MachineConfig {
+    /// The same with the images, which are gone here.
+    pub fn take_images(&mut self) -> MachineConfig {
+        let (kernel, initrd, bios) = (self.kernel.take(), self.initrd.take(), self.bios.take());
+        MachineConfig {
+            kernel,
+            initrd,
+            bios,
+            ..self.clone()
+        }
+    }
+
     /// RAM that there may be at most, in bytes.
     pub fn memory_end(&self) -> u64 {
         self.max_memory.max(self.memory)

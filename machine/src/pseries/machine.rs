@@ -39,12 +39,14 @@ impl Machine {
     ///
     /// # Errors
     /// [`ConfigError`]: each is something that the user can mend.
-    pub fn new(config: MachineConfig) -> Result<Machine, ConfigError> {
+    pub fn new(mut config: MachineConfig) -> Result<Machine, ConfigError> {
         if !(1..=map::CPUS_MAX).contains(&config.cpus) {
             return Err(ConfigError::Cpus(config.cpus));
         }
         let ram = build::ram(&config)?;
         let layout = load::load(&ram, &config)?;
+        // They are in RAM now.
+        drop(config.take_images());
         let iommu = build::iommu(&config)?;
         let (mut phbs, mut functions, mut described) = (Vec::new(), Vec::new(), Vec::new());
         let bridges = config.bridges()?;
@@ -232,8 +234,8 @@ impl Turns for Machine {
         &self.limits
     }
 
-    fn instructions(&self) -> u64 {
-        self.platform.counters.instructions
+    fn counters(&mut self) -> &mut Counters {
+        &mut self.platform.counters
     }
 
     fn clock(&mut self) -> &mut Clock {
@@ -311,7 +313,7 @@ impl Turns for Machine {
             self.platform.counters.instructions += run.executed;
             left = left.saturating_sub(run.executed.max(1));
             match run.exit {
-                Exit::Budget => {}
+                Exit::Budget => self.platform.counters.exits.count(left == 0),
                 Exit::Hypercall => hcall::dispatch(&mut self.cpus, &mut self.platform, index),
                 Exit::Fatal(reason) => {
                     self.platform.end = Some(End::CpuStopped { cpu: index, reason })

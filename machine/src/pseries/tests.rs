@@ -229,6 +229,24 @@ fn hypercalls_answer_in_registers() {
 }
 
 #[test]
+fn exits_are_counted_by_kind() {
+    let code = [
+        li(3, 0x1c8),
+        SC1,
+        0x3c60_0000, // lis r3,0
+        0x6063_f000, // ori r3,r3,0xf000: H_RTAS
+        SC1,
+        BRANCH_SELF,
+    ];
+    let mut machine = Machine::new(firmware(&code)).unwrap();
+    assert_eq!(machine.run(&mut Unattended), End::MaxInstructions);
+    let exits = machine.platform().counters.exits;
+    assert_eq!((exits.hypercalls, exits.rtas, exits.mmio), (1, 1, 0));
+    // 100,000 instructions in turns of 20,000.
+    assert_eq!((exits.turns, exits.idle), (5, 0));
+}
+
+#[test]
 fn the_console_writes_and_the_pattern_ends_the_run() {
     // H_PUT_TERM_CHAR(0x71000000, 2, "ok").
     let code = [
