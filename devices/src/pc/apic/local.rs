@@ -357,14 +357,14 @@ impl Local {
             LDR => self.ldr,
             DFR if !x2 => self.dfr,
             SVR => self.svr,
-            0x100..=0x170 => self.isr.register(offset - ISR >> 4),
-            0x180..=0x1f0 => self.tmr.register(offset - TMR >> 4),
-            0x200..=0x270 => self.irr.register(offset - IRR >> 4),
+            0x100..=0x170 => self.isr.register((offset - ISR) >> 4),
+            0x180..=0x1f0 => self.tmr.register((offset - TMR) >> 4),
+            0x200..=0x270 => self.irr.register((offset - IRR) >> 4),
             ESR => self.errors.0,
             ICR if x2 => return Some(self.icr),
             ICR => self.icr as u32,
             ICR_HIGH if !x2 => (self.icr >> 32) as u32,
-            0x320..=0x370 => self.lvt[usize::from(offset - LVT >> 4)],
+            0x320..=0x370 => self.lvt[usize::from((offset - LVT) >> 4)],
             TIMER_INITIAL => self.timer.initial(),
             TIMER_CURRENT => {
                 self.run(now_ns);
@@ -474,7 +474,7 @@ impl Local {
     }
 
     fn lvt_writable(&self, offset: u16) -> u32 {
-        match usize::from(offset - LVT >> 4) {
+        match usize::from((offset - LVT) >> 4) {
             LVT_TIMER => 0x7_00ff,
             1 | 2 => 0x1_07ff,
             LVT_ERROR => 0x1_00ff,
@@ -483,7 +483,7 @@ impl Local {
     }
 
     fn write_lvt(&mut self, offset: u16, value: u32, now_ns: u64) {
-        let index = usize::from(offset - LVT >> 4);
+        let index = usize::from((offset - LVT) >> 4);
         // What expired until now did so under the old entry.
         self.run(now_ns);
         let old = self.lvt[index];

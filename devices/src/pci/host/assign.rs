@@ -153,7 +153,7 @@ impl PcHost {
             } else {
                 (0xfff0_0000, 0)
             };
-            let register = (first >> 16 & 0xfff0) as u32 | (last >> 16 & 0xfff0) as u32 * 0x1_0000;
+            let register = (first >> 16 & 0xfff0) as u32 | (last & 0xfff0_0000) as u32;
             (register, (first >> 32) as u32, (last >> 32) as u32)
         };
         let (memory, _, _) = fields(low);
