@@ -1,7 +1,7 @@
 //! An x86-64 processor: real, protected, compatibility and 64-bit mode, in software.
 //!
-//! [`decode`] turns instructions into the engine's micro-operations; what has none goes as a [`packet::Packet`] to the helpers of
-//! [`integer`], [`system`] or [`simd`]. `Core::pc` is a linear address: the base of CS plus RIP.
+//! `decode` turns instructions into the engine's micro-operations; what has none goes as a [`packet::Packet`] to the helpers of
+//! `integer`, `system` or `simd`. `Core::pc` is a linear address: the base of CS plus RIP.
 //!
 //! Absent on purpose: virtual-8086 mode (an IRET to it is #GP), system-management mode, VMX, breakpoints by debug registers (which hold what
 //! is written), performance counters, alignment checks.

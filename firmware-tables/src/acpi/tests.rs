@@ -320,9 +320,12 @@ fn hpet_bytes() {
     );
 }
 
+/// What spoils a description, and words of the error.
+type Spoiled = (fn(&mut Description), &'static str);
+
 #[test]
 fn what_tables_cannot_say_is_an_error() {
-    let cases: &[(fn(&mut Description), &str)] = &[
+    let cases: &[Spoiled] = &[
         (|d| d.cpus = vec![0; 5000], "processors"),
         (|d| d.bridges[0].io.push((2, 1)), "port window"),
         (|d| d.bridges[0].io = vec![(0, 0xffff)], "port window"),

@@ -115,7 +115,7 @@ impl Sampled for ppc64::Cpu {
 
     fn vectors(&self) -> impl Iterator<Item = (u64, u64)> {
         let vectors = self.counters().interrupts.iter();
-        vectors.map(|(vector, n)| (u64::from(*vector), *n))
+        vectors.map(|(vector, n)| (*vector, *n))
     }
 }
 

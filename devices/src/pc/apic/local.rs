@@ -129,14 +129,12 @@ impl Local {
     pub fn set_base(&mut self, value: u64) -> Option<()> {
         const RESERVED: u64 = !0xff_ffff_ffff & !0xfff | 0x2ff;
         let mode = |v: u64| (v & BASE_EN != 0, v & BASE_EXTD != 0);
-        let allowed = match (mode(self.base), mode(value)) {
-            (_, (false, true)) => false,
-            ((true, true), (true, false)) => false,
-            ((false, _), (true, true)) => false,
-            _ => true,
-        };
+        let forbidden = matches!(
+            (mode(self.base), mode(value)),
+            (_, (false, true)) | ((true, true), (true, false)) | ((false, _), (true, true))
+        );
         let known = self.can_x2apic || value & BASE_EXTD == 0;
-        if value & RESERVED != 0 || !allowed || !known {
+        if value & RESERVED != 0 || forbidden || !known {
             return None;
         }
         let changed = mode(self.base) != mode(value);

@@ -102,9 +102,9 @@ fn page_tables() -> Vec<u8> {
     const PAGE: u64 = 0x83; // present, writable, large
     const GIB: u64 = 4;
     let mut entries = vec![0u64; 512 * (2 + GIB as usize)];
-    entries[0] = PAGE_TABLES + 0x1000 | TABLE;
+    entries[0] = (PAGE_TABLES + 0x1000) | TABLE;
     for n in 0..GIB {
-        entries[512 + n as usize] = PAGE_TABLES + 0x2000 + n * 0x1000 | TABLE;
+        entries[512 + n as usize] = (PAGE_TABLES + 0x2000 + n * 0x1000) | TABLE;
     }
     for (n, entry) in (0..).zip(&mut entries[1024..]) {
         *entry = n << 21 | PAGE;
