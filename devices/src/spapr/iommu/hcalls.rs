@@ -20,6 +20,37 @@ use crate::spapr::hcall::{
 /// Success with or without a value for R4, or a status (which may come with a value: H_PARTIAL does).
 type Answer = Result<Option<u64>, Reply>;
 
+/// How many calls there were of each kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counts([u64; KINDS.len()]);
+
+const KINDS: [(Refusable, u64); 4] = [
+    (Refusable::Put, H_PUT_TCE),
+    (Refusable::Get, H_GET_TCE),
+    (Refusable::Indirect, H_PUT_TCE_INDIRECT),
+    (Refusable::Stuff, H_STUFF_TCE),
+];
+
+impl Counts {
+    fn add(&mut self, kind: Refusable) {
+        let mut counts = self.0.iter_mut().zip(KINDS);
+        if let Some((count, _)) = counts.find(|(_, k)| k.0 == kind) {
+            *count = count.saturating_add(1);
+        }
+    }
+
+    /// Number of the call, and how many there were, of those that there were.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u64, u64)> {
+        let counts = KINDS.into_iter().zip(self.0);
+        counts.map(|((_, nr), n)| (nr, n)).filter(|(_, n)| *n > 0)
+    }
+
+    /// From what [`Counts::iter`] gave.
+    pub(super) fn from_map(map: &BTreeMap<u64, u64>) -> Self {
+        Counts(KINDS.map(|(_, nr)| map.get(&nr).copied().unwrap_or(0)))
+    }
+}
+
 impl State {
     /// Carries out a TCE hypercall; None for any other number.
     pub(super) fn hcall(&mut self, nr: u64, args: &[u64], ram: &GuestRam) -> Option<Reply> {
@@ -40,8 +71,7 @@ impl State {
                 _ => self.stuff_tce(arg(0), arg(1), arg(2), arg(3)),
             },
         };
-        let count = self.hcalls.entry(nr).or_default();
-        *count = count.saturating_add(1);
+        self.hcalls.add(kind);
         Some(match answer {
             Ok(None) => H_SUCCESS.into(),
             Ok(Some(value)) => Reply::with(&[value]),
@@ -59,8 +89,9 @@ impl State {
         check_tce(window, &self.memory, tce, lax)?;
         window
             .table
-            .write(entry, &[tce], &mut self.budget)
+            .write(entry, &[tce], &mut self.chunks)
             .map_err(|_| H_NOT_ENOUGH_RESOURCES)?;
+        window.show();
         Ok(None)
     }
 
@@ -68,7 +99,7 @@ impl State {
         let lax = self.personality.laxities;
         let window = window_of(&mut self.windows, liobn)?;
         let (entry, _) = entries(window, ioba, 1, lax)?;
-        let tce = window.table.get(entry);
+        let tce = window.table.tree().get(self.chunks.store(), entry);
         // An entry was checked when it was set, but memory may have been taken from the partition since.
         if check_tce(window, &self.memory, tce.0, lax).is_err() {
             let mut reply = Reply::with(&[tce.0]);
@@ -113,8 +144,9 @@ impl State {
         }
         window
             .table
-            .write(entry, tces, &mut self.budget)
+            .write(entry, tces, &mut self.chunks)
             .map_err(|_| H_NOT_ENOUGH_RESOURCES)?;
+        window.show();
         whole(fitting, n)
     }
 
@@ -133,8 +165,9 @@ impl State {
         check_tce(window, &self.memory, tce, lax)?;
         window
             .table
-            .fill(entry, fitting, tce, &mut self.budget)
+            .fill(entry, fitting, tce, &mut self.chunks)
             .map_err(|_| H_NOT_ENOUGH_RESOURCES)?;
+        window.show();
         whole(fitting, n)
     }
 }
