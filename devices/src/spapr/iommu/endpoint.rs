@@ -1,10 +1,10 @@
 //! A partitionable endpoint as translations see it: windows in words that are read without a lock.
 //!
 //! The owner keeps [`super::window::Window`]s and shows each in a [`Slot`] while it exists. What is read here may be torn until
-//! [`super::gate::Gate::read`] says that it belongs together, so nothing here relies on it.
+//! [`super::gate::Gate::try_read`] says that it belongs together, so nothing here relies on it.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::rules::MAX_WINDOWS;
 use super::spec::Tce;
@@ -113,12 +113,16 @@ pub struct Endpoint {
     /// Stops its DMA after an error, if someone watches it.
     pub health: OnceLock<PeHealth>,
     slots: [Slot; MAX_WINDOWS as usize],
-    /// No slot from here on has ever shown a window.
-    used: AtomicUsize,
 }
 
-/// Why a request is refused, and by the entries of which window if by entries.
-pub type Refused = (Option<usize>, FaultReason);
+/// Why a request is refused.
+#[derive(Clone, Copy, Debug)]
+pub struct Refused {
+    /// The window whose entries refuse it, by its slot.
+    pub window: Option<usize>,
+    /// In words.
+    pub reason: FaultReason,
+}
 
 impl Endpoint {
     /// Without windows.
@@ -127,7 +131,6 @@ impl Endpoint {
             config,
             health: OnceLock::new(),
             slots: std::array::from_fn(|_| Slot::default()),
-            used: AtomicUsize::new(0),
         }
     }
 
@@ -139,9 +142,7 @@ impl Endpoint {
 
     /// A slot for a new window: for the owner only.
     pub fn free_slot(&self) -> Option<usize> {
-        let free = self.slots.iter().position(Slot::is_free)?;
-        self.used.fetch_max(free + 1, Ordering::Relaxed);
-        Some(free)
+        self.slots.iter().position(Slot::is_free)
     }
 
     /// How many windows are shown.
@@ -162,73 +163,86 @@ impl Endpoint {
         }
     }
 
-    /// The window that holds `iova`, and the offset in it.
-    #[inline]
-    pub fn find(&self, iova: u64) -> Option<(usize, u64)> {
-        let used = self.used.load(Ordering::Relaxed);
-        self.slots.iter().take(used).enumerate().find_map(|(i, s)| {
-            let offset = iova.wrapping_sub(s.base.load(Ordering::Relaxed));
-            (offset < s.size.load(Ordering::Relaxed)).then_some((i, offset))
+    /// The window that holds `iova`: its slot, by number too, and the offset in it.
+    #[inline(always)]
+    pub fn find(&self, iova: u64) -> Option<(usize, &Slot, u64)> {
+        for (number, slot) in self.slots.iter().enumerate() {
+            let offset = iova.wrapping_sub(slot.base.load(Ordering::Relaxed));
+            if offset < slot.size.load(Ordering::Relaxed) {
+                return Some((number, slot, offset));
+            }
+        }
+        None
+    }
+
+    /// Translates a request that lies in one page and is permitted.
+    #[inline(always)]
+    pub fn translate_in_page(&self, store: &Store, request: &DmaRequest) -> Option<Piece> {
+        let (_, slot, offset) = self.find(request.iova.0)?;
+        let shown = slot.shown();
+        let tce = shown.tree.get(store, offset >> shown.page_shift);
+        let page = 1u64 << shown.page_shift;
+        let in_page = offset & (page - 1);
+        let len = request.len.max(1);
+        if !tce.permits(request.access) || len > page - in_page {
+            return None;
+        }
+        Some(Piece {
+            gpa: Gpa(tce.address() | in_page),
+            len,
         })
     }
 
     /// Translates a prefix of a request.
     ///
     /// # Errors
-    /// The reason at its first byte.
-    #[inline]
+    /// At its first byte.
     pub fn translate(&self, store: &Store, request: &DmaRequest) -> Result<Piece, Refused> {
-        let (number, offset) = self.find(request.iova.0).ok_or((None, NO_WINDOW))?;
-        let slot = self.slots.get(number).ok_or((None, NO_WINDOW))?;
-        slot.shown()
-            .translate(store, offset, request.len, request.access)
-            .map_err(|reason| (Some(number), reason))
+        let found = self.find(request.iova.0);
+        let Some((number, slot, offset)) = found else {
+            return Err(Refused {
+                window: None,
+                reason: NO_WINDOW,
+            });
+        };
+        let (shown, access) = (slot.shown(), request.access);
+        let entry = offset >> shown.page_shift;
+        let (leaf, at) = shown.tree.leaf(store, entry);
+        let tce = Tce(store.word(leaf, at));
+        if !tce.permits(access) {
+            return Err(Refused {
+                window: Some(number),
+                reason: why(tce, access),
+            });
+        }
+        let page = 1u64 << shown.page_shift;
+        let in_page = offset & (page - 1);
+        let want = request.len.clamp(1, shown.size.wrapping_sub(offset).max(1));
+        let mut len = page - in_page;
+        if len < want {
+            let want = want.saturating_add(in_page);
+            len = shown.run(store, (leaf, at), entry, tce, access, want) - in_page;
+        }
+        Ok(Piece {
+            gpa: Gpa(tce.address() | in_page),
+            len: len.min(want),
+        })
+    }
+}
+
+/// Why an entry does not permit an access.
+#[cold]
+fn why(tce: Tce, access: Access) -> FaultReason {
+    match access {
+        _ if !tce.is_mapped() => TCE_INVALID,
+        Access::Read => TCE_NO_READ,
+        Access::Write => TCE_NO_WRITE,
     }
 }
 
 impl Shown {
-    #[inline]
-    fn translate(
-        self,
-        store: &Store,
-        offset: u64,
-        len: u64,
-        access: Access,
-    ) -> Result<Piece, FaultReason> {
-        let page = 1u64 << self.page_shift;
-        let entry = offset >> self.page_shift;
-        let (leaf, at) = self.tree.leaf(store, entry);
-        let tce = Tce(store.word(leaf, at));
-        if !tce.permits(access) {
-            return Err(match access {
-                _ if !tce.is_mapped() => TCE_INVALID,
-                Access::Read => TCE_NO_READ,
-                Access::Write => TCE_NO_WRITE,
-            });
-        }
-        let in_page = offset & (page - 1);
-        let gpa = Gpa(tce.address() | in_page);
-        let want = len.clamp(1, self.size.wrapping_sub(offset).max(1));
-        let have = page - in_page;
-        let have = if have < want {
-            self.run(
-                store,
-                (leaf, at),
-                entry,
-                tce,
-                access,
-                want.saturating_add(in_page),
-            ) - in_page
-        } else {
-            have
-        };
-        Ok(Piece {
-            gpa,
-            len: have.min(want),
-        })
-    }
-
     /// Bytes from the start of a page whose entry is known, up to about `want`, that lie in a row.
+    #[inline(never)]
     fn run(
         self,
         store: &Store,

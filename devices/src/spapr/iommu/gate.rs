@@ -1,6 +1,6 @@
 //! How translations read tables without a lock while the one owner changes them.
 //!
-//! **Readers** ([`Gate::read`]) look at a generation before and after: it is odd while a change is under way, and higher after it. If it
+//! **Readers** ([`Gate::try_read`]) look at a generation before and after: it is odd while a change is under way, and higher after it. If it
 //! was even and is the same, all that was read belongs together; if not, they read again. Everything they read is an atomic, in memory
 //! that lives as long as the unit, so that what a late reader finds may be wrong but is never invalid.
 //!
@@ -46,22 +46,28 @@ impl Default for Gate {
 }
 
 impl Gate {
-    /// What `read` gives, which may be called several times, while no change was under way. None if there was always one: then the
-    /// owner's lock gives a turn.
+    /// What `read` gives, if no change was under way meanwhile.
+    #[inline(always)]
+    pub fn try_read<T>(&self, read: impl FnOnce() -> T) -> Option<T> {
+        let before = self.generation.0.load(Ordering::Acquire);
+        if before & 1 != 0 {
+            return None;
+        }
+        let value = read();
+        fence(Ordering::Acquire);
+        (self.generation.0.load(Ordering::Relaxed) == before).then_some(value)
+    }
+
+    /// The same, if need be after several tries. None if there was always a change: then the owner's lock gives a turn.
     #[inline]
     pub fn read<T>(&self, read: impl Fn() -> T) -> Option<T> {
-        for _ in 0..TRIES {
-            let before = self.generation.0.load(Ordering::Acquire);
-            if before & 1 == 0 {
-                let value = read();
-                fence(Ordering::Acquire);
-                if self.generation.0.load(Ordering::Relaxed) == before {
-                    return Some(value);
-                }
+        (0..TRIES).find_map(|_| {
+            let value = self.try_read(&read);
+            if value.is_none() {
+                pause();
             }
-            pause();
-        }
-        None
+            value
+        })
     }
 
     /// Makes a change. The caller holds the owner's lock.

@@ -37,7 +37,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use self::endpoint::Endpoint;
+use self::endpoint::{Endpoint, Refused};
 use self::gate::Gate;
 use self::memory::Memory;
 use self::report::{DdwCall, IommuReport, WindowReport};
@@ -48,7 +48,7 @@ use self::window::{Kind, Window};
 use crate::dma::{Access, DmaFault, DmaRequest, FaultReason, Piece, SourceId, Translator};
 use crate::memory::GuestRam;
 use crate::spapr::eeh::PeHealth;
-use crate::spapr::hcall::{self, H_PUT_TCE, H_PUT_TCE_INDIRECT, H_STUFF_TCE, Reply};
+use crate::spapr::hcall::{self, Reply};
 
 /// RTAS name of the query call.
 pub const QUERY: &str = "ibm,query-pe-dma-window";
@@ -201,11 +201,10 @@ struct FaultLog {
     total: u64,
 }
 
-/// What translations read without a lock.
+/// What translations use without the state's lock.
 #[derive(Debug)]
 struct Shared {
     gate: Gate,
-    store: Arc<Store>,
     faults: Mutex<FaultLog>,
 }
 
@@ -217,6 +216,7 @@ struct Shared {
 pub struct SpaprIommu {
     state: Arc<Mutex<State>>,
     shared: Arc<Shared>,
+    store: Arc<Store>,
 }
 
 /// The IOMMU as functions below one host bridge see it.
@@ -241,9 +241,9 @@ impl SpaprIommu {
         };
         let shared = Shared {
             gate: Gate::default(),
-            store: chunks.store().clone(),
             faults: Mutex::new(faults),
         };
+        let store = chunks.store().clone();
         let state = State {
             memory: Memory::new(ram_size),
             personality,
@@ -263,6 +263,7 @@ impl SpaprIommu {
         SpaprIommu {
             state: Arc::new(Mutex::new(state)),
             shared: Arc::new(shared),
+            store,
         }
     }
 
@@ -357,12 +358,11 @@ impl SpaprIommu {
     ///
     /// Not to be called within a DMA of the same thread, whose end it would wait for; the same holds for what else changes windows.
     pub fn hcall(&self, nr: u64, args: &[u64], ram: &GuestRam) -> Option<Reply> {
-        match nr {
-            H_PUT_TCE | H_PUT_TCE_INDIRECT | H_STUFF_TCE => {
-                self.change(|state| state.hcall(nr, args, ram))
-            }
-            _ => self.lock().hcall(nr, args, ram),
-        }
+        let kind = hcalls::kind(nr)?;
+        Some(match kind {
+            Refusable::Get => self.lock().get_call(args),
+            _ => self.change(|s| s.set_call(kind, args, ram)).into(),
+        })
     }
 
     /// ibm,query-pe-dma-window (config_addr, buid_hi, buid_lo) -> (status, windows available, largest block, page sizes, migration mask);
@@ -447,7 +447,6 @@ impl SpaprIommu {
     }
 
     /// What `read` gives while no change is under way.
-    #[inline]
     fn read<T>(&self, read: impl Fn() -> T) -> T {
         self.shared.gate.read(&read).unwrap_or_else(|| {
             let _no_change = self.lock();
@@ -455,20 +454,37 @@ impl SpaprIommu {
         })
     }
 
-    /// Translates a prefix of a request by a PE; an error stops the PE if its errors are handled so.
-    #[inline]
-    fn translate_by(&self, endpoint: &Endpoint, r: &DmaRequest) -> Result<Piece, FaultReason> {
-        if let Some(health) = endpoint.health.get() {
-            health.check_dma(r.access, r.iova.0)?;
+    /// Translates what most requests are: a part of one page that may be accessed. None if it is anything else, or if something
+    /// changes meanwhile; nothing has happened then.
+    #[inline(always)]
+    fn translate_in_page(&self, endpoint: &Endpoint, r: &DmaRequest) -> Option<Piece> {
+        if endpoint.health.get().is_some_and(|h| h.minds_dma()) {
+            return None;
         }
-        let translated = self.read(|| endpoint.translate(&self.shared.store, r));
-        translated.map_err(|(slot, reason)| {
-            if let Some(slot) = slot.and_then(|s| endpoint.slot(s)) {
-                slot.counters.faults.fetch_add(1, Ordering::Relaxed);
-            }
-            endpoint.error();
-            reason
-        })
+        let gate = &self.shared.gate;
+        gate.try_read(|| endpoint.translate_in_page(&self.store, r))?
+    }
+
+    /// Translates a prefix of a request by a PE; an error stops the PE if its errors are handled so.
+    #[inline(never)]
+    fn translate_by(&self, endpoint: &Endpoint, r: &DmaRequest) -> Result<Piece, DmaFault> {
+        if let Some(health) = endpoint.health.get()
+            && let Err(reason) = health.check_dma(r.access, r.iova.0)
+        {
+            return Err(self.fault(r, reason));
+        }
+        self.read(|| endpoint.translate(&self.store, r))
+            .map_err(|refused| self.refused(endpoint, r, refused))
+    }
+
+    /// Counts a refusal; it may stop the PE.
+    #[cold]
+    fn refused(&self, endpoint: &Endpoint, request: &DmaRequest, refused: Refused) -> DmaFault {
+        if let Some(slot) = refused.window.and_then(|number| endpoint.slot(number)) {
+            slot.counters.faults.fetch_add(1, Ordering::Relaxed);
+        }
+        endpoint.error();
+        self.fault(request, refused.reason)
     }
 
     #[cold]
@@ -488,7 +504,7 @@ impl SpaprIommu {
 
     fn completed_by(&self, endpoint: &Endpoint, request: &DmaRequest, piece: &Piece) {
         let found = self.read(|| endpoint.find(request.iova.0));
-        if let Some(slot) = found.and_then(|(number, _)| endpoint.slot(number)) {
+        if let Some((_, slot, _)) = found {
             let counter = match request.access {
                 Access::Read => &slot.counters.read,
                 Access::Write => &slot.counters.written,
@@ -506,10 +522,10 @@ impl SpaprIommu {
 
 impl Translator for SpaprIommu {
     fn translate(&self, request: &DmaRequest) -> Result<Piece, DmaFault> {
-        self.endpoint_of(request.source)
-            .ok_or(NO_PE)
-            .and_then(|endpoint| self.translate_by(&endpoint, request))
-            .map_err(|reason| self.fault(request, reason))
+        match self.endpoint_of(request.source) {
+            Some(endpoint) => self.translate_by(&endpoint, request),
+            None => Err(self.fault(request, NO_PE)),
+        }
     }
 
     fn completed(&self, request: &DmaRequest, piece: &Piece) {
@@ -537,10 +553,13 @@ impl PhbTranslator {
 
 impl Translator for PhbTranslator {
     fn translate(&self, request: &DmaRequest) -> Result<Piece, DmaFault> {
-        self.endpoint_of(request.source)
-            .ok_or(NO_PE)
-            .and_then(|endpoint| self.iommu.translate_by(endpoint, request))
-            .map_err(|reason| self.iommu.fault(request, reason))
+        let Some(endpoint) = self.endpoint_of(request.source) else {
+            return Err(self.iommu.fault(request, NO_PE));
+        };
+        match self.iommu.translate_in_page(endpoint, request) {
+            Some(piece) => Ok(piece),
+            None => self.iommu.translate_by(endpoint, request),
+        }
     }
 
     fn completed(&self, request: &DmaRequest, piece: &Piece) {

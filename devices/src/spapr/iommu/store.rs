@@ -172,26 +172,31 @@ impl Chunks {
     }
 
     /// Words of a chunk that are not zero.
+    #[inline]
     pub fn used(&self, chunk: ChunkId) -> u16 {
         self.used.get(chunk.0 as usize).copied().unwrap_or(0)
     }
 
     /// Adds to [`Chunks::used`] and takes from it, for words that the caller has set.
+    #[inline]
     pub fn count(&mut self, chunk: ChunkId, added: u16, removed: u16) {
         if let Some(used) = self.used.get_mut(chunk.0 as usize) {
             *used = used.saturating_add(added).saturating_sub(removed);
         }
     }
 
-    /// Sets a word of a chunk. Nothing happens to [`ChunkId::NONE`].
-    pub fn set(&mut self, chunk: ChunkId, index: usize, value: u64) {
+    /// Sets a word of a chunk, and gives what it was. Nothing happens to [`ChunkId::NONE`].
+    #[inline]
+    pub fn set(&mut self, chunk: ChunkId, index: usize, value: u64) -> u64 {
         if chunk == ChunkId::NONE {
-            return;
+            return 0;
         }
-        if let Some(word) = self.store.chunk(chunk).get(index) {
-            let old = word.load(Ordering::Relaxed);
-            word.store(value, Ordering::Relaxed);
-            self.count(chunk, u16::from(value != 0), u16::from(old != 0));
-        }
+        let Some(word) = self.store.chunk(chunk).get(index) else {
+            return 0;
+        };
+        let old = word.load(Ordering::Relaxed);
+        word.store(value, Ordering::Relaxed);
+        self.count(chunk, u16::from(value != 0), u16::from(old != 0));
+        old
     }
 }

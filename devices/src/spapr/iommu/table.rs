@@ -45,13 +45,19 @@ impl Tree {
     }
 
     /// The leaf of an entry, and the entry's place in it.
-    #[inline]
+    #[inline(always)]
     pub fn leaf(self, store: &Store, entry: u64) -> (ChunkId, usize) {
-        (self.chunk(store, entry, 0), index(entry, 0))
+        let mut chunk = self.root;
+        let mut shift = self.levels.saturating_sub(1) * BITS;
+        while shift != 0 {
+            chunk = ChunkId(store.word(chunk, (entry >> shift) as usize % CHUNK) as u32);
+            shift -= BITS;
+        }
+        (chunk, index(entry, 0))
     }
 
     /// An entry; zero if it was never set. It has to be inside the table.
-    #[inline]
+    #[inline(always)]
     pub fn get(self, store: &Store, entry: u64) -> Tce {
         let (leaf, at) = self.leaf(store, entry);
         Tce(store.word(leaf, at))
@@ -193,6 +199,29 @@ impl TceTable {
         })
     }
 
+    /// Sets an entry.
+    ///
+    /// # Errors
+    /// [`TableFull`]; nothing has changed then.
+    #[inline]
+    pub fn set(&mut self, entry: u64, tce: u64, chunks: &mut Chunks) -> Result<(), TableFull> {
+        let (leaf, at) = self.tree.leaf(chunks.store(), entry);
+        if leaf == ChunkId::NONE {
+            return self.write(entry, &[tce], chunks);
+        }
+        let old = chunks.set(leaf, at, tce);
+        self.count(Tce(tce).is_mapped().into(), Tce(old).is_mapped().into());
+        self.peak = self.peak.max(self.mapped);
+        if chunks.used(leaf) == 0 {
+            self.release(entry, chunks);
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, mapped: u64, unmapped: u64) {
+        self.mapped = self.mapped.saturating_add(mapped).saturating_sub(unmapped);
+    }
+
     /// Sets entries `first ..` to `tces`.
     ///
     /// # Errors
@@ -245,7 +274,7 @@ impl TceTable {
                 }
                 leaf = self.make_leaf(s.first, chunks);
             }
-            self.set(leaf, &s, &value, chunks);
+            self.set_segment(leaf, &s, &value, chunks);
             if chunks.used(leaf) == 0 {
                 self.release(s.first, chunks);
             }
@@ -292,7 +321,7 @@ impl TceTable {
     }
 
     /// Sets the entries of a segment.
-    fn set(
+    fn set_segment(
         &mut self,
         leaf: ChunkId,
         s: &Segment,
@@ -314,7 +343,7 @@ impl TceTable {
             unmapped += u64::from(Tce(old).is_mapped());
         }
         chunks.count(leaf, set, cleared);
-        self.mapped = self.mapped.saturating_add(mapped).saturating_sub(unmapped);
+        self.count(mapped, unmapped);
     }
 
     /// Gives back the leaf of an entry, which holds zeros, and what was above it only for its sake.
