@@ -1,15 +1,22 @@
 //! How translations read tables without a lock while the one owner changes them.
 //!
-//! **Readers** ([`Gate::try_read`]) look at a generation before and after: it is odd while a change is under way, and higher after it. If it
-//! was even and is the same, all that was read belongs together; if not, they read again. Everything they read is an atomic, in memory
+//! **Readers** ([`Gate::try_read`]) look at a generation before and after: it is odd while a change is under way, and higher after it. If
+//! it was even and is the same, all that was read belongs together; if not, they read again. Everything they read is an atomic, in memory
 //! that lives as long as the unit, so that what a late reader finds may be wrong but is never invalid.
+//!
+//! Why what was read belongs together: a reader that finds one word of a change has synchronized with it, by the release fence before
+//! the words and the acquire fence after the reads, so its second look finds the odd generation or a later one. A reader whose first look
+//! finds the generation that ended a change has acquired all words of that change.
 //!
 //! **The owner** makes changes one at a time, under its own lock ([`Gate::change`]), and then waits for every DMA in flight
 //! ([`Gate::wait`]), since that may still use what it read before. A DMA is in flight between [`Gate::enter`] and [`Gate::leave`].
 //!
 //! Why a DMA that is not waited for cannot have read what was removed: `enter` and `wait` both read-modify-write one word. Either `wait`
 //! comes after the DMA's mark and sees it; or the mark comes after, and then the DMA also sees everything before `wait`, the generation
-//! included.
+//! included. Why one that is waited for has ended: whoever sees a count of zero after its own `wait` sees a value that `leave` wrote, or
+//! one that was made from it by read-modify-writes only, so every access of the DMA comes before.
+//!
+//! `devices/tests/spapr_loom.rs` runs this file under a model checker.
 
 use super::sync::{AtomicU64, Mutex, Ordering, fence, pause};
 
