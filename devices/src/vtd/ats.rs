@@ -9,6 +9,7 @@ use super::spec::fault::Reason;
 use super::spec::mask;
 use super::spec::registers::global;
 use super::{Fault, Vtd};
+use crate::dma::{DmaRequest, Gpa, Piece};
 
 /// A successful translation completion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +44,16 @@ impl Completion {
         global: false,
         no_snoop: false,
     };
+
+    /// The part of a request that it answers.
+    pub(super) fn piece(&self, request: &DmaRequest) -> Piece {
+        let offset = request.iova.0 & mask(self.bits - 1, 0);
+        let room = mask(self.bits - 1, 0) - offset;
+        Piece {
+            gpa: Gpa(self.address | offset),
+            len: request.len.min(room.saturating_add(1)),
+        }
+    }
 
     /// The data of the completion. PCI Express ATS §10.2.3.
     pub const fn encode(&self) -> u64 {
