@@ -59,6 +59,7 @@ pub(super) fn block(
         thunks,
         host,
         compared: None,
+        flags_until: 0,
         offset: block.offset as i32,
         instructions: block.instructions,
     };
@@ -119,6 +120,10 @@ enum Cold {
         site: DynamicLabel,
         target: i32,
     },
+    /// A jump to `target`, from the start of the page, in another page.
+    Far { label: DynamicLabel, target: u64 },
+    /// A jump to the address in rax, without its low two bits.
+    Return { label: DynamicLabel },
     /// An access that the soft TLB does not have. What of the register file is in host registers is written back first.
     Access {
         label: DynamicLabel,
@@ -129,6 +134,38 @@ enum Cold {
         /// Store: the register whose value it is, its size, and whether it is reversed.
         value: Option<(u8, u8, bool)>,
     },
+}
+
+/// Conditions of the host.
+#[derive(Clone, Copy)]
+enum Cc {
+    E,
+    Ne,
+    L,
+    Ge,
+    G,
+    Le,
+    B,
+    Ae,
+    A,
+    Be,
+}
+
+impl Cc {
+    fn not(self) -> Cc {
+        match self {
+            Cc::E => Cc::Ne,
+            Cc::Ne => Cc::E,
+            Cc::L => Cc::Ge,
+            Cc::Ge => Cc::L,
+            Cc::G => Cc::Le,
+            Cc::Le => Cc::G,
+            Cc::B => Cc::Ae,
+            Cc::Ae => Cc::B,
+            Cc::A => Cc::Be,
+            Cc::Be => Cc::A,
+        }
+    }
 }
 
 /// The last comparison of the block, while its operands still have the compared values.
@@ -150,6 +187,8 @@ struct Compiler<'a> {
     thunks: &'a Thunks,
     host: Host,
     compared: Option<Compared>,
+    /// Where the host's flags are still those of the last comparison.
+    flags_until: usize,
     /// The block's address, from the start of its page, which `rbx` has.
     offset: i32,
     instructions: u32,
@@ -490,14 +529,7 @@ impl Compiler<'_> {
                     x!(self ; test Rd(a), Rd(a));
                 }
                 self.write_back(false);
-                let other = self.ops.new_dynamic_label();
-                if u.d != 0 {
-                    x!(self ; jz =>other);
-                } else {
-                    x!(self ; jnz =>other);
-                }
-                self.go(u.imm);
-                x!(self ; =>other);
+                self.go_if(if u.d != 0 { Cc::Ne } else { Cc::E }, u.imm);
                 self.go(u64::from(u.aux));
             }
         }
@@ -787,26 +819,19 @@ impl Compiler<'_> {
 
     fn compare(&mut self, u: &Uop) {
         let so = self.src(R_SO);
-        // Operands first, so that nothing but the comparison comes between.
-        self.src(u.a);
-        if matches!(u.op, Op::CmpS64 | Op::CmpU64 | Op::CmpS32 | Op::CmpU32) {
-            self.src(u.b);
-        }
-        x!(self ; xor eax, eax ; xor ecx, ecx);
         self.host_compare(u.op, u.a, u.b, u.imm);
-        if signed(u.op) {
-            x!(self ; setl al ; setg cl);
-        } else {
-            x!(self ; setb al ; seta cl);
-        }
-        // 8, 4 or 2.
-        x!(self ; lea eax, [rax + rax * 2] ; add eax, ecx ; lea eax, [rax * 2 + 2]);
+        // From here to `flags_until` nothing changes the host's flags: a branch on them may follow.
         let d = self.dst(u.d);
-        if d == so {
-            x!(self ; or Rq(d), rax);
+        self.add_to(0, so, 8);
+        self.add_to(1, so, 4);
+        self.add_to(2, so, 2);
+        if signed(u.op) {
+            x!(self ; cmovg eax, ecx);
         } else {
-            x!(self ; or rax, Rq(so) ; mov Rq(d), rax);
+            x!(self ; cmova eax, ecx);
         }
+        x!(self ; cmove eax, edx ; mov Rd(d), eax);
+        self.flags_until = self.ops.offset().0;
         let immediate = !matches!(u.op, Op::CmpS64 | Op::CmpU64 | Op::CmpS32 | Op::CmpU32);
         self.compared = (u.d != u.a && (immediate || u.d != u.b)).then_some(Compared {
             field: u.d,
@@ -991,14 +1016,19 @@ impl Compiler<'_> {
             });
             return;
         }
-        match small(target) {
-            Some(target) => x!(self ; add rbx, target),
+        self.advance(target);
+        x!(self ; jmp extern self.thunks.jump);
+    }
+
+    /// From the address of the page to that of another block.
+    fn advance(&mut self, by: u64) {
+        match small(by) {
+            Some(by) => x!(self ; add rbx, by),
             None => {
-                self.constant(target);
+                self.constant(by);
                 x!(self ; add rbx, rax);
             }
         }
-        x!(self ; jmp extern self.thunks.jump);
     }
 
     fn go_to_register(&mut self, r: Reg, mask: u64) {
@@ -1012,53 +1042,88 @@ impl Compiler<'_> {
     }
 
     fn branch(&mut self, u: &Uop) {
-        let other = self.ops.new_dynamic_label();
-        let target = (u.op == Op::BcReg).then(|| {
-            let r = self.src(u.imm as Reg);
-            x!(self ; mov rax, Rq(r));
-        });
+        let target = (u.op == Op::BcReg).then_some(u.imm as Reg);
         let taken_if_set = u.d != 0;
-        match self
+        let compared = self
             .compared
-            .filter(|c| c.field == u.a && matches!(u.b, 8 | 4 | 2))
-        {
+            .filter(|c| c.field == u.a && matches!(u.b, 8 | 4 | 2));
+        let flags_hold = self.flags_until == self.ops.offset().0;
+        if let Some(r) = target {
+            // Changes no flag.
+            let r = self.src(r);
+            x!(self ; mov rax, Rq(r));
+        }
+        let cc = match compared {
             Some(c) => {
-                self.src(c.a);
-                self.src(c.b);
-                self.write_back(false);
-                self.host_compare(c.op, c.a, c.b, c.imm);
-                // To `other` if the branch is not taken.
-                match (u.b, signed(c.op), taken_if_set) {
-                    (8, true, true) => x!(self ; jge =>other),
-                    (8, true, false) => x!(self ; jl =>other),
-                    (8, false, true) => x!(self ; jae =>other),
-                    (8, false, false) => x!(self ; jb =>other),
-                    (4, true, true) => x!(self ; jle =>other),
-                    (4, true, false) => x!(self ; jg =>other),
-                    (4, false, true) => x!(self ; jbe =>other),
-                    (4, false, false) => x!(self ; ja =>other),
-                    (_, _, true) => x!(self ; jne =>other),
-                    (_, _, false) => x!(self ; je =>other),
+                if flags_hold {
+                    self.write_back(false);
+                } else {
+                    self.src(c.a);
+                    self.src(c.b);
+                    self.write_back(false);
+                    self.host_compare(c.op, c.a, c.b, c.imm);
+                }
+                let less = if signed(c.op) { Cc::L } else { Cc::B };
+                let greater = if signed(c.op) { Cc::G } else { Cc::A };
+                match u.b {
+                    8 => less,
+                    4 => greater,
+                    _ => Cc::E,
                 }
             }
             None => {
                 let field = self.src(u.a);
                 self.write_back(false);
                 x!(self ; test Rd(field), i32::from(u.b));
-                if taken_if_set {
-                    x!(self ; jz =>other);
-                } else {
-                    x!(self ; jnz =>other);
-                }
+                Cc::Ne
             }
+        };
+        let cc = if taken_if_set { cc } else { cc.not() };
+        match target {
+            Some(_) => {
+                let label = self.jump_if(cc);
+                self.cold.push(Cold::Return { label });
+            }
+            None => self.go_if(cc, u.imm),
         }
-        if target.is_some() {
-            x!(self ; mov rbx, rax ; and rbx, -4 ; jmp extern self.thunks.jump);
-        } else {
-            self.go(u.imm);
-        }
-        x!(self ; =>other);
         self.go(u64::from(u.aux));
+    }
+
+    /// A conditional jump to code out of the way.
+    fn jump_if(&mut self, cc: Cc) -> DynamicLabel {
+        let label = self.ops.new_dynamic_label();
+        match cc {
+            Cc::E => x!(self ; je =>label),
+            Cc::Ne => x!(self ; jne =>label),
+            Cc::L => x!(self ; jl =>label),
+            Cc::Ge => x!(self ; jge =>label),
+            Cc::G => x!(self ; jg =>label),
+            Cc::Le => x!(self ; jle =>label),
+            Cc::B => x!(self ; jb =>label),
+            Cc::Ae => x!(self ; jae =>label),
+            Cc::A => x!(self ; ja =>label),
+            Cc::Be => x!(self ; jbe =>label),
+        }
+        self.refer();
+        label
+    }
+
+    /// If the condition holds, on to the block at this one's address + imm, as [`Compiler::go`].
+    fn go_if(&mut self, cc: Cc, imm: u64) {
+        let label = self.jump_if(cc);
+        let target = imm.wrapping_add(self.offset as u64);
+        if target < PAGE {
+            let site = self.ops.new_dynamic_label();
+            x!(self ; =>site);
+            let target = target as i32;
+            self.cold.push(Cold::Link {
+                label,
+                site,
+                target,
+            });
+        } else {
+            self.cold.push(Cold::Far { label, target });
+        }
     }
 
     fn branch_on_flags(&mut self, u: &Uop, number: u32, place: Place) {
@@ -1079,15 +1144,8 @@ impl Compiler<'_> {
     fn branch_on_zero(&mut self, u: &Uop) {
         let a = self.src(u.a);
         self.write_back(false);
-        let other = self.ops.new_dynamic_label();
         x!(self ; test Rq(a), Rq(a));
-        if u.d != 0 {
-            x!(self ; jnz =>other);
-        } else {
-            x!(self ; jz =>other);
-        }
-        self.go(u.imm);
-        x!(self ; =>other);
+        self.go_if(if u.d != 0 { Cc::E } else { Cc::Ne }, u.imm);
         self.go(u64::from(u.aux));
     }
 
@@ -1110,6 +1168,16 @@ impl Compiler<'_> {
                     x!(self ; =>label ; lea rdx, [=>site]);
                     self.refer();
                     x!(self ; add rbx, target ; jmp extern self.thunks.exit_link);
+                    self.refer();
+                }
+                Cold::Far { label, target } => {
+                    x!(self ; =>label);
+                    self.advance(target);
+                    x!(self ; jmp extern self.thunks.jump);
+                    self.refer();
+                }
+                Cold::Return { label } => {
+                    x!(self ; =>label ; mov rbx, rax ; and rbx, -4 ; jmp extern self.thunks.jump);
                     self.refer();
                 }
                 Cold::Access {
