@@ -178,6 +178,24 @@ impl Alu<'_> {
         self.lazy(kind, self.regs[self.d as usize], operand);
     }
 
+    /// Flags of a result without carry and overflow. The register of operands stays as it is.
+    fn logic(&mut self, result: u64) {
+        self.regs[R_FLAG_OP as usize] = Flags::Logic.at(self.log);
+        self.regs[R_FLAG_RESULT as usize] = result;
+    }
+
+    /// d = result of INC or DEC, and its flags; the register of operands stays too.
+    fn set_counted(&mut self, kind: Flags, result: u64) {
+        self.put(result);
+        self.regs[R_FLAG_OP as usize] = kind.at(self.log);
+        self.regs[R_FLAG_RESULT as usize] = self.regs[self.d as usize];
+    }
+
+    fn set_logic(&mut self, result: u64) {
+        self.put(result);
+        self.logic(self.regs[self.d as usize]);
+    }
+
     /// Changes the flags of a mask.
     fn change(&mut self, mask: u64, to: u64) {
         let old = flags::arithmetic(self.regs);
@@ -297,7 +315,7 @@ impl Alu<'_> {
         } else {
             Flags::Shr
         };
-        self.set(kind, result, before);
+        self.set(kind, result, self.low(before));
     }
 
     fn bit(&mut self, kind: Kind, x: u64, y: u64) {
@@ -317,7 +335,7 @@ impl Alu<'_> {
         let zeros = |v: u64| (u64::from(y == 0) * CF) | if v == 0 { ZF } else { 0 };
         match kind {
             Kind::Bsf | Kind::Bsr => {
-                self.lazy(Flags::Logic, y, 0);
+                self.logic(y);
                 if y != 0 {
                     let n = match kind {
                         Kind::Bsf => y.trailing_zeros(),
@@ -453,19 +471,19 @@ pub fn carry_out(regs: &mut Regs, u: &Uop) {
     match kind {
         Kind::Add => alu.set(Flags::Add, x.wrapping_add(y), y),
         Kind::Sub => alu.set(Flags::Sub, x.wrapping_sub(y), y),
-        Kind::And => alu.set(Flags::Logic, x & y, 0),
-        Kind::Or => alu.set(Flags::Logic, x | y, 0),
-        Kind::Xor => alu.set(Flags::Logic, x ^ y, 0),
+        Kind::And => alu.set_logic(x & y),
+        Kind::Or => alu.set_logic(x | y),
+        Kind::Xor => alu.set_logic(x ^ y),
         Kind::Cmp => alu.lazy(Flags::Cmp, x, y),
-        Kind::Test => alu.lazy(Flags::Logic, x & y, 0),
+        Kind::Test => alu.logic(x & y),
         Kind::Adc | Kind::Sbb | Kind::Inc | Kind::Dec => {
             let c = flags::carry(alu.regs);
             alu.regs[R_FLAG_CARRY as usize] = c;
             match kind {
                 Kind::Adc => alu.set(Flags::Adc, x.wrapping_add(y).wrapping_add(c), y),
                 Kind::Sbb => alu.set(Flags::Sbb, x.wrapping_sub(y).wrapping_sub(c), y),
-                Kind::Inc => alu.set(Flags::Inc, x.wrapping_add(1), 0),
-                _ => alu.set(Flags::Dec, x.wrapping_sub(1), 0),
+                Kind::Inc => alu.set_counted(Flags::Inc, x.wrapping_add(1)),
+                _ => alu.set_counted(Flags::Dec, x.wrapping_sub(1)),
             }
         }
         Kind::Rol | Kind::Ror => alu.rotate(kind, x, y),
@@ -479,7 +497,7 @@ pub fn carry_out(regs: &mut Regs, u: &Uop) {
         }
         Kind::Bt | Kind::Bts | Kind::Btr | Kind::Btc => alu.bit(kind, x, y),
         Kind::Bsf | Kind::Bsr | Kind::Tzcnt | Kind::Lzcnt | Kind::Popcnt => alu.scan(kind, y),
-        Kind::Andn => alu.set(Flags::Logic, !x & y, 0),
+        Kind::Andn => alu.set_logic(!x & y),
         Kind::Blsr | Kind::Blsmsk | Kind::Blsi => alu.lowest_bit(kind, y),
         Kind::Bextr | Kind::Bzhi | Kind::Pdep | Kind::Pext => alu.bit_field(kind, x, y),
         Kind::Bswap => {

@@ -6,13 +6,16 @@
 )]
 
 mod cases;
+mod guest;
 mod host;
 mod resolve;
 
 use cases::Random;
+use guest::Guest;
 use host::{Context, Program, program};
-use iced_x86::{Code, CpuidFeature, Instruction, Mnemonic};
+use iced_x86::{Code, CpuidFeature, Encoder, Instruction, Mnemonic};
 use resolve::{Form, operands};
+use viommu_cpu::engine::Engine;
 use viommu_cpu::x86_64::simd::{self, Effect, Operands, Trap, Vectors, execute};
 use viommu_cpu::x86_64::x87::{F80, X87};
 
@@ -304,8 +307,32 @@ fn comparable(m: Mnemonic, v: &Vectors) -> bool {
         }
 }
 
+/// Whether a CPU makes the same of an instruction as the library did.
+fn check_guests(guests: &mut [Guest], form: &Form, before: &Context, expected: &Context) {
+    let mut encoder = Encoder::new(64);
+    encoder
+        .encode(&form.instruction, 0)
+        .expect("encoded before");
+    let bytes = encoder.take_buffer();
+    for (tier, guest) in guests.iter_mut().enumerate() {
+        let mut c = before.clone();
+        // Pointers in the context are to its own memory, wherever that is.
+        form.point(&mut c);
+        let pointer = c.gpr[15];
+        let fine = guest.run(&bytes, &mut c, form.memory_at);
+        for g in c.gpr.iter_mut().filter(|g| **g == pointer) {
+            *g = expected.gpr[15];
+        }
+        let what = format!("{:?} in a CPU, tier {tier}", form.instruction);
+        assert_eq!(fine, expected.signal == 0, "{what}: an exception");
+        if fine && let Some(d) = difference(expected, &c) {
+            panic!("{what} (first what is expected): {d}");
+        }
+    }
+}
+
 /// Runs the cases of one form: how many ran, how many differ, and the first difference.
-fn check(code: Code) -> (u32, u32, Option<String>) {
+fn check(code: Code, guests: &mut [Guest]) -> (u32, u32, Option<String>) {
     let mut r = Random(code as u64);
     let x87 = code.cpuid_features().iter().any(|f| {
         matches!(
@@ -339,6 +366,9 @@ fn check(code: Code) -> (u32, u32, Option<String>) {
         let o = operands(form, &c);
         let before = c.clone();
         let mut expected = Box::new(model(&c, &o, form));
+        if is_legacy(code) && n % 8 == 0 {
+            check_guests(guests, form, &before, &expected);
+        }
         program.run(&mut c);
         if matches!(code.mnemonic(), Mnemonic::Fnstenv | Mnemonic::Fstenv) {
             // Where the last instruction was.
@@ -379,6 +409,7 @@ fn forms(filter: impl Fn(Code) -> bool) {
         return;
     }
     let (mut count, mut bad) = (0, Vec::new());
+    let mut guests = [Guest::new(Engine::Interpreter), Guest::new(Engine::Verify)];
     let only = std::env::var("X86_FORM").ok();
     for code in Code::values().filter(|c| simd::handles(*c) && filter(*c) && host_has(*c)) {
         if only
@@ -387,7 +418,7 @@ fn forms(filter: impl Fn(Code) -> bool) {
         {
             continue;
         }
-        let (ran, failed, first) = check(code);
+        let (ran, failed, first) = check(code, &mut guests);
         assert!(
             ran >= cases() / 4,
             "{code:?}: only {ran} cases could be encoded"

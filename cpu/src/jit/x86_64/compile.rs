@@ -9,7 +9,7 @@ use dynasmrt::{DynamicLabel, DynasmApi, DynasmLabelApi, VecAssembler, dynasm};
 
 use super::helpers::Place;
 use super::registers::Registers;
-use super::thunks::{ADDENDS, INDEX_MASK, INDEX_SHIFT, READ, Thunks, VALUE, WRITE, register};
+use super::thunks::{ADDENDS, INDEX_MASK, INDEX_SHIFT, READ, Thunks, WRITE, register};
 use crate::engine::CodeCache;
 use crate::engine::uop::{Op, R_CA, R_CA32, R_SO, R_T0, R_ZERO, Reg, Uop};
 use crate::ram::PAGE;
@@ -60,6 +60,7 @@ pub(super) fn block(
         host,
         compared: None,
         flags_until: 0,
+        flags: flags::State::default(),
         offset: block.offset as i32,
         instructions: block.instructions,
     };
@@ -131,41 +132,20 @@ enum Cold {
         thunk: usize,
         place: Place,
         dirty: Vec<(u8, Reg)>,
+        flags: Vec<(Reg, flags::Late)>,
         /// Store: the register whose value it is, its size, and whether it is reversed.
         value: Option<(u8, u8, bool)>,
     },
 }
 
-/// Conditions of the host.
-#[derive(Clone, Copy)]
-enum Cc {
-    E,
-    Ne,
-    L,
-    Ge,
-    G,
-    Le,
-    B,
-    Ae,
-    A,
-    Be,
-}
-
-impl Cc {
-    fn not(self) -> Cc {
-        match self {
-            Cc::E => Cc::Ne,
-            Cc::Ne => Cc::E,
-            Cc::L => Cc::Ge,
-            Cc::Ge => Cc::L,
-            Cc::G => Cc::Le,
-            Cc::Le => Cc::G,
-            Cc::B => Cc::Ae,
-            Cc::Ae => Cc::B,
-            Cc::A => Cc::Be,
-            Cc::Be => Cc::A,
-        }
-    }
+/// Conditions of the host, numbered as in Jcc: with the lowest bit changed, the opposite.
+mod cc {
+    pub(super) const B: u8 = 2;
+    pub(super) const E: u8 = 4;
+    pub(super) const NE: u8 = 5;
+    pub(super) const A: u8 = 7;
+    pub(super) const L: u8 = 12;
+    pub(super) const G: u8 = 15;
 }
 
 /// The last comparison of the block, while its operands still have the compared values.
@@ -189,6 +169,7 @@ struct Compiler<'a> {
     compared: Option<Compared>,
     /// Where the host's flags are still those of the last comparison.
     flags_until: usize,
+    flags: flags::State,
     /// The block's address, from the start of its page, which `rbx` has.
     offset: i32,
     instructions: u32,
@@ -200,6 +181,11 @@ macro_rules! x {
         dynasm!(ops ; .arch x64 ; $($code)*)
     }};
 }
+
+mod alu;
+mod bits;
+mod flags;
+mod x86;
 
 fn small(imm: u64) -> Option<i32> {
     i32::try_from(imm as i64).ok()
@@ -259,6 +245,7 @@ impl Compiler<'_> {
         {
             self.compared = None;
         }
+        self.settle_flags(r);
         let host = match self.regs.find(r) {
             Some(host) => host,
             None => self.assign(r),
@@ -267,8 +254,9 @@ impl Compiler<'_> {
         host
     }
 
-    /// Writes all changed registers back to the file, except scratch registers if the instruction is over. Changes no flag.
+    /// Writes all changed registers back to the file, except scratch registers if the instruction is over. Changes no flag; uses rdx.
     fn write_back(&mut self, scratch: bool) {
+        self.write_flags_back();
         for (host, r) in self.regs.dirty() {
             if scratch || !SCRATCH.contains(&r) {
                 self.store_register(host, r);
@@ -303,7 +291,24 @@ impl Compiler<'_> {
     /// Compiles one micro-operation, number `number` of the code cache.
     #[allow(clippy::too_many_lines, reason = "one case per micro-operation")]
     fn uop(&mut self, u: &Uop, number: u32, place: Place) {
+        if self.flag_uop(u) {
+            return;
+        }
+        let done = self.x86_uop(u);
+        if !matches!(
+            u.op,
+            Op::Mov | Op::MovI | Op::Lea | Op::SetCc | Op::Cmov64 | Op::Cmov32 | Op::Cmov16
+        ) {
+            self.forget_host_flags();
+        }
+        if done {
+            return;
+        }
         match u.op {
+            Op::MovI if u.imm == 0 && self.has_host_flags() => {
+                let d = self.dst(u.d);
+                x!(self ; mov Rd(d), DWORD 0);
+            }
             Op::MovI => {
                 let d = self.dst(u.d);
                 self.set(d, u.imm);
@@ -433,6 +438,7 @@ impl Compiler<'_> {
                 self.logic_immediate(Op::AndI, 0, u.imm);
                 self.result(u.d);
             }
+            Op::RotIns if self.insert_low(u) => {}
             Op::RotIns => {
                 let (a, d) = (self.src(u.a), self.src(u.d));
                 x!(self ; mov rax, Rq(a) ; rol rax, u.aux as i8);
@@ -473,42 +479,10 @@ impl Compiler<'_> {
                 self.store(u, place);
             }
             Op::LdM8 | Op::LdM16 | Op::LdM32 | Op::LdM64 => self.load(u, place),
-            Op::Jcc | Op::JccReg => self.branch_on_flags(u, number, place),
             Op::Bz => self.branch_on_zero(u),
-            Op::Lea
-            | Op::Add32
-            | Op::Sub32
-            | Op::And32
-            | Op::Or32
-            | Op::Xor32
-            | Op::AddF64
-            | Op::SubF64
-            | Op::AndF64
-            | Op::OrF64
-            | Op::XorF64
-            | Op::CmpF64
-            | Op::TestF64
-            | Op::AddF32
-            | Op::SubF32
-            | Op::AndF32
-            | Op::OrF32
-            | Op::XorF32
-            | Op::CmpF32
-            | Op::TestF32
-            | Op::AluF
-            | Op::ShlN32
-            | Op::ShrN32
-            | Op::SarN32
-            | Op::ShlN64
-            | Op::ShrN64
-            | Op::SarN64
-            | Op::SetCc
-            | Op::Cmov64
-            | Op::Cmov32
-            | Op::Cmov16
-            | Op::Pure
-            | Op::Sra64
-            | Op::Sra32 => self.helper(self.thunks.simple, number, place),
+            Op::Pure | Op::Sra64 | Op::Sra32 | Op::AluF => {
+                self.helper(self.thunks.simple, number, place)
+            }
             Op::Call => self.helper(self.thunks.call, number, place),
             Op::CallEnd => self.helper(self.thunks.call_end, number, place),
             Op::Jmp => {
@@ -529,9 +503,11 @@ impl Compiler<'_> {
                     x!(self ; test Rd(a), Rd(a));
                 }
                 self.write_back(false);
-                self.go_if(if u.d != 0 { Cc::Ne } else { Cc::E }, u.imm);
+                self.go_if(if u.d != 0 { cc::NE } else { cc::E }, u.imm);
                 self.go(u64::from(u.aux));
             }
+            // Those of the front end for x86-64.
+            _ => {}
         }
     }
 
@@ -919,6 +895,7 @@ impl Compiler<'_> {
         self.effective_address(u);
         let (label, back) = (self.ops.new_dynamic_label(), self.ops.new_dynamic_label());
         let dirty = self.regs.dirty().collect();
+        let flags = self.late_flags();
         let d = self.dst(u.d);
         let modify = matches!(u.op, Op::LdM8 | Op::LdM16 | Op::LdM32 | Op::LdM64);
         self.translate(if modify { WRITE } else { READ }, n, label);
@@ -955,6 +932,7 @@ impl Compiler<'_> {
             },
             place,
             dirty,
+            flags,
             value: None,
         });
     }
@@ -986,6 +964,7 @@ impl Compiler<'_> {
             thunk: self.thunks.store[n.trailing_zeros() as usize],
             place,
             dirty: self.regs.dirty().collect(),
+            flags: self.late_flags(),
             value: Some((v, n, reversed)),
         });
     }
@@ -993,6 +972,7 @@ impl Compiler<'_> {
     fn helper(&mut self, thunk: usize, number: u32, place: Place) {
         self.write_back(true);
         self.regs.forget();
+        self.forget_flags();
         self.compared = None;
         x!(self
             ; mov esi, DWORD number as i32
@@ -1053,7 +1033,7 @@ impl Compiler<'_> {
             let r = self.src(r);
             x!(self ; mov rax, Rq(r));
         }
-        let cc = match compared {
+        let condition = match compared {
             Some(c) => {
                 if flags_hold {
                     self.write_back(false);
@@ -1063,54 +1043,39 @@ impl Compiler<'_> {
                     self.write_back(false);
                     self.host_compare(c.op, c.a, c.b, c.imm);
                 }
-                let less = if signed(c.op) { Cc::L } else { Cc::B };
-                let greater = if signed(c.op) { Cc::G } else { Cc::A };
+                let less = if signed(c.op) { cc::L } else { cc::B };
+                let greater = if signed(c.op) { cc::G } else { cc::A };
                 match u.b {
                     8 => less,
                     4 => greater,
-                    _ => Cc::E,
+                    _ => cc::E,
                 }
             }
             None => {
                 let field = self.src(u.a);
                 self.write_back(false);
                 x!(self ; test Rd(field), i32::from(u.b));
-                Cc::Ne
+                cc::NE
             }
         };
-        let cc = if taken_if_set { cc } else { cc.not() };
+        let condition = condition ^ u8::from(!taken_if_set);
         match target {
             Some(_) => {
-                let label = self.jump_if(cc);
+                let label = self.ops.new_dynamic_label();
+                self.jump_if(condition, label);
+                self.refer();
                 self.cold.push(Cold::Return { label });
             }
-            None => self.go_if(cc, u.imm),
+            None => self.go_if(condition, u.imm),
         }
         self.go(u64::from(u.aux));
     }
 
-    /// A conditional jump to code out of the way.
-    fn jump_if(&mut self, cc: Cc) -> DynamicLabel {
-        let label = self.ops.new_dynamic_label();
-        match cc {
-            Cc::E => x!(self ; je =>label),
-            Cc::Ne => x!(self ; jne =>label),
-            Cc::L => x!(self ; jl =>label),
-            Cc::Ge => x!(self ; jge =>label),
-            Cc::G => x!(self ; jg =>label),
-            Cc::Le => x!(self ; jle =>label),
-            Cc::B => x!(self ; jb =>label),
-            Cc::Ae => x!(self ; jae =>label),
-            Cc::A => x!(self ; ja =>label),
-            Cc::Be => x!(self ; jbe =>label),
-        }
-        self.refer();
-        label
-    }
-
     /// If the condition holds, on to the block at this one's address + imm, as [`Compiler::go`].
-    fn go_if(&mut self, cc: Cc, imm: u64) {
-        let label = self.jump_if(cc);
+    fn go_if(&mut self, condition: u8, imm: u64) {
+        let label = self.ops.new_dynamic_label();
+        self.jump_if(condition, label);
+        self.refer();
         let target = imm.wrapping_add(self.offset as u64);
         if target < PAGE {
             let site = self.ops.new_dynamic_label();
@@ -1126,26 +1091,11 @@ impl Compiler<'_> {
         }
     }
 
-    fn branch_on_flags(&mut self, u: &Uop, number: u32, place: Place) {
-        self.helper(self.thunks.simple, number, place);
-        let other = self.ops.new_dynamic_label();
-        x!(self ; cmp BYTE [rbp + VALUE], 0);
-        if u.op == Op::JccReg {
-            let a = self.src(u.a);
-            x!(self ; je =>other ; mov rbx, Rq(a) ; jmp extern self.thunks.jump);
-        } else {
-            x!(self ; je =>other);
-            self.go(u.imm);
-        }
-        x!(self ; =>other);
-        self.go(u64::from(u.aux));
-    }
-
     fn branch_on_zero(&mut self, u: &Uop) {
         let a = self.src(u.a);
         self.write_back(false);
         x!(self ; test Rq(a), Rq(a));
-        self.go_if(if u.d != 0 { Cc::E } else { Cc::Ne }, u.imm);
+        self.go_if(if u.d != 0 { cc::E } else { cc::NE }, u.imm);
         self.go(u64::from(u.aux));
     }
 
@@ -1186,11 +1136,15 @@ impl Compiler<'_> {
                     thunk,
                     place,
                     dirty,
+                    flags,
                     value,
                 } => {
                     x!(self ; =>label);
                     for (host, r) in dirty {
                         self.store_register(host, r);
+                    }
+                    for (flag, late) in flags {
+                        self.put_late(flag, late);
                     }
                     if let Some((v, n, reversed)) = value {
                         x!(self ; mov rcx, Rq(v));

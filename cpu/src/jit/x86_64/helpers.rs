@@ -4,6 +4,7 @@ use super::LEAVE_BIAS;
 use crate::bus::Bus;
 use crate::engine::core::Core;
 use crate::engine::exec::{Fault, NEXT_PC, Pure};
+use crate::engine::flags;
 use crate::engine::{FrontEnd, Shared, code, interpret, load_slow, modify_slow, store_slow};
 
 /// What helpers need besides their arguments: the dispatcher's references.
@@ -190,4 +191,32 @@ pub(super) unsafe extern "sysv64" fn simple<F: FrontEnd>(env: *mut Env<'_, F>, u
     let (f, shared, pure) = unsafe { (&mut *(*env).f, &*(*env).shared, (*env).pure) };
     let uop = shared.code.uop(uop as usize);
     interpret::simple(f.core(), pure, 0, &uop);
+}
+
+/// Whether a condition of an x86 CPU's flags holds.
+///
+/// # Safety
+/// `core` is that of the CPU that runs.
+pub(super) unsafe extern "sysv64" fn condition(core: *const Core, condition: u32) -> u64 {
+    // SAFETY: by contract.
+    let regs = unsafe { &(*core).regs };
+    u64::from(flags::condition(regs, condition as u8))
+}
+
+/// The carry, 0 or 1.
+///
+/// # Safety
+/// As [`condition`].
+pub(super) unsafe extern "sysv64" fn carry(core: *const Core) -> u64 {
+    // SAFETY: by contract.
+    flags::carry(unsafe { &(*core).regs })
+}
+
+/// The arithmetic flags.
+///
+/// # Safety
+/// As [`condition`].
+pub(super) unsafe extern "sysv64" fn arithmetic(core: *const Core) -> u64 {
+    // SAFETY: by contract.
+    flags::arithmetic(unsafe { &(*core).regs })
 }

@@ -43,6 +43,12 @@ impl Registers {
         Some(HOSTS[slot as usize])
     }
 
+    /// The host register that holds `r`, which may be given away.
+    pub(super) fn peek(&self, r: Reg) -> Option<u8> {
+        let slot = self.slot[r as usize];
+        (slot != NONE).then(|| HOSTS[slot as usize])
+    }
+
     fn touch(&mut self, slot: usize) {
         self.locked |= 1 << slot;
         self.now += 1;

@@ -91,6 +91,12 @@ pub(super) struct Thunks {
     pub(super) call_end: usize,
     /// As `call`, without a place: cannot fault.
     pub(super) simple: usize,
+    /// Condition `ecx` of an x86 CPU's flags: `eax` is whether it holds. Keeps all registers but the free ones, as the following.
+    pub(super) condition: usize,
+    /// The carry: `eax`.
+    pub(super) carry: usize,
+    /// The arithmetic flags, as in EFLAGS: `eax`.
+    pub(super) arithmetic: usize,
 }
 
 type Asm = VecAssembler<X64Relocation>;
@@ -205,8 +211,40 @@ impl Thunks {
                 ; ret
             );
         })?;
+        let helper = helpers::condition as *const () as usize;
+        thunks.condition = add(&mut |ops| of_flags(ops, helper))?;
+        let helper = helpers::carry as *const () as usize;
+        thunks.carry = add(&mut |ops| of_flags(ops, helper))?;
+        let helper = helpers::arithmetic as *const () as usize;
+        thunks.arithmetic = add(&mut |ops| of_flags(ops, helper))?;
         Some(thunks)
     }
+}
+
+/// A question about the flags in the file.
+fn of_flags(ops: &mut Asm, helper: usize) {
+    dynasm!(ops
+        ; .arch x64
+        ; push rsi
+        ; push rdi
+        ; push r8
+        ; push r9
+        ; push r10
+        ; push r11
+        ; sub rsp, 8
+        ; lea rdi, [rbp - CORE_BIAS]
+        ; mov esi, ecx
+        ; mov rax, QWORD helper as i64
+        ; call rax
+        ; add rsp, 8
+        ; pop r11
+        ; pop r10
+        ; pop r9
+        ; pop r8
+        ; pop rdi
+        ; pop rsi
+        ; ret
+    );
 }
 
 /// Jump cache: see [`Tlb::jump`], whose index this computes.

@@ -289,7 +289,8 @@ pub(in crate::x86_64) fn field(kind: K) -> Field {
         | K::ds
         | K::fs
         | K::gs => Field::Reg,
-        K::r8_or_mem
+        K::mem
+        | K::r8_or_mem
         | K::r16_or_mem
         | K::r32_or_mem
         | K::r32_or_mem_mpx
@@ -402,8 +403,8 @@ impl Emitter<'_> {
     fn packet_memory(&mut self, p: &mut Packet) {
         p.rm = MEMORY;
         p.stack = self.i.memory_segment() == Register::SS;
-        let stores = p.unit == Unit::Vector
-            && simd::memory_size(p.code).is_some_and(|m| m.store != 0);
+        let stores =
+            p.unit == Unit::Vector && simd::memory_size(p.code).is_some_and(|m| m.store != 0);
         let x = self.address(if stores { Use::Store } else { Use::Load });
         match x {
             Address {

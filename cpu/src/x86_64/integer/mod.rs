@@ -130,7 +130,13 @@ impl Cpu {
     }
 
     /// A linear address in a segment, of which `size` bytes are checked.
-    pub(super) fn linear(&mut self, segment: u8, offset: u64, size: u64, store: bool) -> Result<u64, Fault> {
+    pub(super) fn linear(
+        &mut self,
+        segment: u8,
+        offset: u64,
+        size: u64,
+        store: bool,
+    ) -> Result<u64, Fault> {
         let base = self.core.regs[usize::from(R_SEGMENT_BASE) + usize::from(segment % 6)];
         if self.is_long() {
             return Ok(base.wrapping_add(offset));

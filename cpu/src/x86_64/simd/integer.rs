@@ -9,7 +9,12 @@ use super::{Cx, Outcome};
 /// The operation of a mnemonic of this file.
 #[rustfmt::skip]
 pub(super) fn run(m: M) -> Option<Run> {
-    logic(m).or_else(|| min_max(m)).or_else(|| shifts(m)).or(Some(match m {
+    logic(m).or_else(|| min_max(m)).or_else(|| shifts(m)).or_else(|| arithmetic(m))
+}
+
+#[rustfmt::skip]
+fn arithmetic(m: M) -> Option<Run> {
+    Some(match m {
         M::Paddb | M::Vpaddb => Two(|a, b| map2(a, b, u8::wrapping_add)),
         M::Paddw | M::Vpaddw => Two(|a, b| map2(a, b, u16::wrapping_add)),
         M::Paddd | M::Vpaddd => Two(|a, b| map2(a, b, u32::wrapping_add)),
@@ -54,7 +59,7 @@ pub(super) fn run(m: M) -> Option<Run> {
         M::Phminposuw | M::Vphminposuw => One(minimum_position),
         M::Pclmulqdq | M::Vpclmulqdq => TwoImm(carryless_multiply),
         _ => return None,
-    }))
+    })
 }
 
 #[rustfmt::skip]

@@ -17,6 +17,9 @@ mod sha;
 mod shuffle;
 mod strings;
 
+#[cfg(test)]
+mod tests;
+
 use iced_x86::Code;
 
 use super::x87::X87;

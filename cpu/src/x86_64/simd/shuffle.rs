@@ -9,7 +9,12 @@ use super::{Cx, Outcome, Src};
 /// The operation of a mnemonic of this file.
 #[rustfmt::skip]
 pub(super) fn run(m: M, width: Width) -> Option<Run> {
-    extend(m).or_else(|| wide(m)).or(Some(match m {
+    extend(m).or_else(|| wide(m)).or_else(|| rest(m, width))
+}
+
+#[rustfmt::skip]
+fn rest(m: M, width: Width) -> Option<Run> {
+    Some(match m {
         M::Packsswb | M::Vpacksswb => Pack(|a, b| pack::<i16, i8>(a, b, |x| x.clamp(-128, 127) as i8)),
         M::Packuswb | M::Vpackuswb => Pack(|a, b| pack::<i16, u8>(a, b, |x| x.clamp(0, 255) as u8)),
         M::Packssdw | M::Vpackssdw => Pack(|a, b| pack::<i32, i16>(a, b, |x| x.clamp(-0x8000, 0x7fff) as i16)),
@@ -73,7 +78,7 @@ pub(super) fn run(m: M, width: Width) -> Option<Run> {
         M::Pextrd | M::Vpextrd => Special(|c| extract::<u32>(c, 4)),
         M::Pextrq | M::Vpextrq => Special(|c| extract::<u64>(c, 8)),
         _ => return None,
-    }))
+    })
 }
 
 #[rustfmt::skip]
