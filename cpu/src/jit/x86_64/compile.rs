@@ -125,6 +125,14 @@ enum Cold {
     Far { label: DynamicLabel, target: u64 },
     /// A jump to the address in rax, without its low two bits.
     Return { label: DynamicLabel },
+    /// A demand that is not met: micro-operation `number`. The registers are written back first.
+    Demand {
+        label: DynamicLabel,
+        number: u32,
+        place: Place,
+        dirty: Vec<(u8, Reg)>,
+        flags: Vec<(Reg, flags::Late)>,
+    },
     /// An access that the soft TLB does not have. What of the register file is in host registers is written back first.
     Access {
         label: DynamicLabel,
@@ -360,6 +368,24 @@ impl Compiler<'_> {
                 }
                 self.result(u.d);
             }
+            Op::MulHigh | Op::MulHighS => {
+                let (a, b) = (self.src(u.a), self.src(u.b));
+                x!(self ; mov rax, Rq(a));
+                if u.op == Op::MulHigh {
+                    x!(self ; mul Rq(b));
+                } else {
+                    x!(self ; imul Rq(b));
+                }
+                let d = self.dst(u.d);
+                x!(self ; mov Rq(d), rdx);
+            }
+            Op::Div64 | Op::Div32 => self.divide(u),
+            Op::SameBytes => {
+                let (a, b) = (self.src(u.a), self.src(u.b));
+                x!(self ; movq xmm0, Rq(a) ; movq xmm1, Rq(b) ; pcmpeqb xmm0, xmm1);
+                let d = self.dst(u.d);
+                x!(self ; movq Rq(d), xmm0);
+            }
             Op::MulW => {
                 let (a, b) = (self.src(u.a), self.src(u.b));
                 x!(self ; movsxd rax, Rd(a) ; movsxd rcx, Rd(b) ; imul rax, rcx);
@@ -484,6 +510,7 @@ impl Compiler<'_> {
                 self.helper(self.thunks.simple, number, place)
             }
             Op::Call => self.helper(self.thunks.call, number, place),
+            Op::Demand => self.demand(u, number, place),
             Op::CallEnd => self.helper(self.thunks.call_end, number, place),
             Op::Jmp => {
                 self.write_back(false);
@@ -509,6 +536,37 @@ impl Compiler<'_> {
             // Those of the front end for x86-64.
             _ => {}
         }
+    }
+
+    /// rax = a / b, or 0. Of 32 bits, the quotient of 64-bit numbers is the same.
+    fn divide(&mut self, u: &Uop) {
+        let (a, b) = (self.src(u.a), self.src(u.b));
+        let done = self.ops.new_dynamic_label();
+        if u.op == Op::Div64 {
+            x!(self ; mov rcx, Rq(b) ; xor edx, edx ; xor eax, eax ; test rcx, rcx ; jz =>done ; mov rax, Rq(a) ; div rcx);
+        } else {
+            x!(self ; mov ecx, Rd(b) ; xor edx, edx ; xor eax, eax ; test ecx, ecx ; jz =>done ; mov eax, Rd(a) ; div ecx);
+        }
+        x!(self ; =>done);
+        self.result(u.d);
+    }
+
+    /// Nothing, if register a has a bit of mask b; else an exception.
+    fn demand(&mut self, u: &Uop, number: u32, place: Place) {
+        match self.regs.find(u.a) {
+            Some(host) => x!(self ; test Rb(host), BYTE u.b as i8),
+            None => x!(self ; test BYTE [rbp + register(u.a)], BYTE u.b as i8),
+        }
+        let label = self.ops.new_dynamic_label();
+        x!(self ; jz =>label);
+        self.refer();
+        self.cold.push(Cold::Demand {
+            label,
+            number,
+            place,
+            dirty: self.regs.dirty().collect(),
+            flags: self.late_flags(),
+        });
     }
 
     /// Host registers of both sources and the destination.
@@ -1128,6 +1186,27 @@ impl Compiler<'_> {
                 }
                 Cold::Return { label } => {
                     x!(self ; =>label ; mov rbx, rax ; and rbx, -4 ; jmp extern self.thunks.jump);
+                    self.refer();
+                }
+                Cold::Demand {
+                    label,
+                    number,
+                    place,
+                    dirty,
+                    flags,
+                } => {
+                    x!(self ; =>label);
+                    for (flag, late) in flags {
+                        self.put_late(flag, late);
+                    }
+                    for (host, r) in dirty {
+                        self.store_register(host, r);
+                    }
+                    x!(self
+                        ; mov esi, DWORD number as i32
+                        ; mov edx, DWORD place.raw() as i32
+                        ; call extern self.thunks.demand
+                    );
                     self.refer();
                 }
                 Cold::Access {
