@@ -140,6 +140,39 @@ pub(crate) fn store_slow<F: FrontEnd>(
     Ok(())
 }
 
+/// Loads 16 bytes.
+#[cold]
+#[inline(never)]
+pub(crate) fn load_wide_slow<F: FrontEnd>(
+    f: &mut F,
+    shared: &mut Shared,
+    bus: &mut dyn Bus,
+    ea: u64,
+) -> Result<[u64; 2], Fault> {
+    let low = load_slow(f, shared, bus, ea, 8)?;
+    let high = load_slow(f, shared, bus, ea.wrapping_add(8), 8)?;
+    Ok([low, high])
+}
+
+/// Stores 16 bytes.
+#[cold]
+#[inline(never)]
+pub(crate) fn store_wide_slow<F: FrontEnd>(
+    f: &mut F,
+    shared: &mut Shared,
+    bus: &mut dyn Bus,
+    ea: u64,
+    value: [u64; 2],
+) -> Result<(), Fault> {
+    let last = ea.wrapping_add(15);
+    if (ea ^ last) & !(PAGE - 1) != 0 {
+        f.translate(shared, ea, Access::Write)?;
+        f.translate(shared, last & !(PAGE - 1), Access::Write)?;
+    }
+    store_slow(f, shared, bus, ea, 8, value[0])?;
+    store_slow(f, shared, bus, ea.wrapping_add(8), 8, value[1])
+}
+
 /// Loads `N` bytes at an effective address, as a little-endian number.
 ///
 /// # Errors

@@ -41,6 +41,10 @@ pub enum Kind {
     Shrd,
     /// Product of x and y, signed.
     Imul,
+    /// Registers 2 and 0 = product of x and y, twice as wide; of 8 bits it is in register 0 alone.
+    MulU,
+    /// Likewise, signed.
+    MulS,
     /// Bit y of x.
     Bt,
     Bts,
@@ -80,12 +84,13 @@ pub enum Kind {
 }
 
 /// In the order of their numbers.
-const KINDS: [Kind; 47] = {
+const KINDS: [Kind; 49] = {
     use Kind::*;
     [
         Add, Or, Adc, Sbb, And, Sub, Xor, Cmp, Test, Inc, Dec, Rol, Ror, Rcl, Rcr, Shl, Shr, Sar,
-        Shld, Shrd, Imul, Bt, Bts, Btr, Btc, Bsf, Bsr, Tzcnt, Lzcnt, Popcnt, Andn, Blsr, Blsmsk,
-        Blsi, Bextr, Bzhi, Pdep, Pext, Bswap, Crc32, Adcx, Adox, Clc, Stc, Cmc, Lahf, Sahf,
+        Shld, Shrd, Imul, MulU, MulS, Bt, Bts, Btr, Btc, Bsf, Bsr, Tzcnt, Lzcnt, Popcnt, Andn,
+        Blsr, Blsmsk, Blsi, Bextr, Bzhi, Pdep, Pext, Bswap, Crc32, Adcx, Adox, Clc, Stc, Cmc, Lahf,
+        Sahf,
     ]
 };
 
@@ -113,6 +118,8 @@ impl Kind {
                 | Cmp
                 | Test
                 | Imul
+                | MulU
+                | MulS
                 | Bsf
                 | Bsr
                 | Tzcnt
@@ -318,6 +325,27 @@ impl Alu<'_> {
         self.set(kind, result, self.low(before));
     }
 
+    fn multiply(&mut self, kind: Kind, x: u64, y: u64) {
+        let (product, lost) = if kind == Kind::MulU {
+            let product = u128::from(self.low(x)) * u128::from(self.low(y));
+            (product, product >> self.bits != 0)
+        } else {
+            let product = i128::from(self.signed(x)) * i128::from(self.signed(y));
+            let fits = i128::from(self.signed(product as u64)) == product;
+            (product as u128, !fits)
+        };
+        let low = self.low(product as u64);
+        if self.log == 0 {
+            self.regs[0] = self.regs[0] & !0xffff | product as u64 & 0xffff;
+        } else {
+            for (d, half) in [(0, low), (2, (product >> self.bits) as u64)] {
+                self.d = d;
+                self.put(half);
+            }
+        }
+        self.lazy(Flags::Mul, low, u64::from(lost));
+    }
+
     fn bit(&mut self, kind: Kind, x: u64, y: u64) {
         let mask = 1 << (y & u64::from(self.bits - 1));
         let carry = u64::from(x & mask != 0);
@@ -495,6 +523,7 @@ pub fn carry_out(regs: &mut Regs, u: &Uop) {
             let lost = u64::from(i128::from(alu.signed(product as u64)) != product);
             alu.set(Flags::Mul, product as u64, lost);
         }
+        Kind::MulU | Kind::MulS => alu.multiply(kind, x, y),
         Kind::Bt | Kind::Bts | Kind::Btr | Kind::Btc => alu.bit(kind, x, y),
         Kind::Bsf | Kind::Bsr | Kind::Tzcnt | Kind::Lzcnt | Kind::Popcnt => alu.scan(kind, y),
         Kind::Andn => alu.set_logic(!x & y),

@@ -5,7 +5,7 @@
 )]
 
 use super::Shared;
-use super::access::{load_slow, modify_slow, store_slow};
+use super::access::{load_slow, load_wide_slow, modify_slow, store_slow, store_wide_slow};
 use super::alu;
 use super::code::Block;
 use super::core::Core;
@@ -387,6 +387,20 @@ pub(super) fn block<F: FrontEnd>(
                 }
             }};
         }
+        macro_rules! check_aligned {
+            ($ea:expr) => {
+                if u.aux & 1 != 0 && $ea & 15 != 0 {
+                    let place = shared.code.place_of(i - 1);
+                    let core = f.core();
+                    core.pc = base.wrapping_add(u64::from(place.offset));
+                    core.executed = before + u64::from(place.index);
+                    core.regs[NEXT_PC] = base.wrapping_add(place.end());
+                    if f.call(shared, bus, u).is_err() {
+                        fault!()
+                    }
+                }
+            };
+        }
         match u.op {
             Op::Ld8 => ld!(1, |v: u64| v),
             Op::Ld16 => ld!(2, |v: u64| v),
@@ -410,6 +424,46 @@ pub(super) fn block<F: FrontEnd>(
             Op::LdM16 => ldm!(2),
             Op::LdM32 => ldm!(4),
             Op::LdM64 => ldm!(8),
+            Op::Ld128 => {
+                let ea = ea!();
+                check_aligned!(ea);
+                let core = f.core();
+                let [low, high] = match core.tlb.read_hit::<16>(ea, core.context_of(ea)) {
+                    // SAFETY: the soft TLB holds pages of RAM only, and the hit covers all bytes.
+                    Some(host) => unsafe { [ram::load_le::<8>(host), ram::load_le::<8>(host + 8)] },
+                    None => {
+                        let place = shared.code.place_of(i - 1);
+                        core.pc = base.wrapping_add(u64::from(place.offset));
+                        match load_wide_slow(f, shared, bus, ea) {
+                            Ok(v) => v,
+                            Err(Fault) => fault!(),
+                        }
+                    }
+                };
+                r!(u.d) = low;
+                r!(u.d.wrapping_add(1)) = high;
+            }
+            Op::St128 => {
+                let ea = ea!();
+                check_aligned!(ea);
+                let value = [r!(u.d), r!(u.d.wrapping_add(1))];
+                let core = f.core();
+                match core.tlb.write_hit::<16>(ea, core.context_of(ea)) {
+                    // SAFETY: as for loads; pages with cached code are never in the store table.
+                    Some(host) => unsafe {
+                        ram::store_le::<8>(host, value[0]);
+                        ram::store_le::<8>(host + 8, value[1]);
+                    },
+                    None => {
+                        let place = shared.code.place_of(i - 1);
+                        core.pc = base.wrapping_add(u64::from(place.offset));
+                        if store_wide_slow(f, shared, bus, ea, value).is_err() {
+                            fault!()
+                        }
+                    }
+                }
+            }
+            Op::Vec | Op::VecMask => F::vector(&mut f.core().regs, &u),
             Op::Call => {
                 let place = shared.code.place_of(i - 1);
                 let core = f.core();

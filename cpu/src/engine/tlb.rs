@@ -26,7 +26,7 @@ fn page_of(ea: u64, n: usize) -> u64 {
     ea.wrapping_add(n as u64 - 1) >> 12
 }
 
-/// Pages for one kind of access, by [`index`]. Two tables of eight bytes to an entry, which a host addresses without a shift.
+/// Pages for one kind of access, by number of the page. Two tables of eight bytes to an entry, which a host addresses without a shift.
 #[derive(Debug)]
 #[repr(C)]
 pub struct Table {

@@ -301,6 +301,14 @@ pub enum Op {
     LdM32,
     /// d = 8 bytes, likewise.
     LdM64,
+    /// d, d + 1 = 16 bytes. With aux 1 the address is a multiple of 16, or the front end's [`super::FrontEnd::call`] fails.
+    Ld128,
+    /// Store 16 bytes of d and d + 1, likewise.
+    St128,
+    /// The front end's [`super::FrontEnd::vector`] on registers: d, d + 1 = operation aux of d, d + 1 and b, b + 1, with imm.
+    Vec,
+    /// Likewise, of b, b + 1 to register d alone.
+    VecMask,
 }
 
 /// An identity operation does not exist: instructions without effect make no micro-operation.

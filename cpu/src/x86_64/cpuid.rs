@@ -22,6 +22,8 @@ pub struct Model {
     pub la57: bool,
     /// Processors of the machine, 1 to [`MAX_CPUS`].
     pub cpus: u32,
+    /// Their local APICs have x2APIC mode.
+    pub x2apic: bool,
 }
 
 impl Default for Model {
@@ -29,6 +31,7 @@ impl Default for Model {
         Model {
             la57: false,
             cpus: 1,
+            x2apic: true,
         }
     }
 }
@@ -56,6 +59,8 @@ const fn bits(set: &[u32]) -> u32 {
 
 /// Leaf 1 ECX: SSE3, PCLMULQDQ, SSSE3, CX16, PCID, SSE4.1, SSE4.2, x2APIC, MOVBE, POPCNT, TSC deadline, AES, XSAVE, RDRAND.
 const FEATURES_1C: u32 = bits(&[0, 1, 9, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 30]);
+/// Leaf 1 ECX: x2APIC.
+const X2APIC: u32 = 1 << 21;
 /// CR4.OSXSAVE is set.
 const OSXSAVE: u32 = 1 << 27;
 /// Leaf 1 EDX: FPU, DE, PSE, TSC, MSR, PAE, MCE, CX8, APIC, SEP, MTRR, PGE, MCA, CMOV, PAT, PSE-36, CLFLUSH, MMX, FXSR, SSE, SSE2, self-snoop.
@@ -116,7 +121,9 @@ impl Model {
                 let b = state.index << 24 | logical << 16 | 8 << 8;
                 let osxsave = if state.osxsave { OSXSAVE } else { 0 };
                 let htt = if self.cpus > 1 { HTT } else { 0 };
-                [SIGNATURE, b, FEATURES_1C | osxsave, FEATURES_1D | htt]
+                let x2apic = if self.x2apic { 0 } else { X2APIC };
+                let c = FEATURES_1C & !x2apic | osxsave;
+                [SIGNATURE, b, c, FEATURES_1D | htt]
             }
             // See leaf 4; 64-byte prefetches.
             2 => [0x00fe_ff01, 0xf0, 0, 0],

@@ -1,7 +1,7 @@
 //! An x86-64 processor: real, protected, compatibility and 64-bit mode, in software.
 //!
-//! [`decode`] turns instructions into the engine's micro-operations; what has none goes as a [`packet::Packet`] to the helpers of
-//! [`integer`], [`system`] or [`simd`]. `Core::pc` is a linear address: the base of CS plus RIP.
+//! `decode` turns instructions into the engine's micro-operations; what has none goes as a [`packet::Packet`] to the helpers of
+//! `integer`, `system` or `simd`. `Core::pc` is a linear address: the base of CS plus RIP.
 //!
 //! Absent on purpose: virtual-8086 mode (an IRET to it is #GP), system-management mode, VMX, breakpoints by debug registers (which hold what
 //! is written), performance counters, alignment checks.
@@ -36,7 +36,7 @@ use crate::bus::Bus;
 use crate::engine::Shared;
 use crate::engine::code::Decoded;
 use crate::engine::exec::{Access, Core, Fault, FrontEnd, Translation};
-use crate::engine::uop::Uop;
+use crate::engine::uop::{Op, Uop};
 use contexts::{Contexts, Rights};
 use cpuid::Model;
 use exception::Exception;
@@ -195,6 +195,10 @@ impl FrontEnd for Cpu {
     }
 
     fn call(&mut self, shared: &mut Shared, bus: &mut dyn Bus, uop: Uop) -> Result<(), Fault> {
+        if !matches!(uop.op, Op::Call | Op::CallEnd) {
+            // An operand of a vector instruction is not aligned.
+            return Err(self.raise(Exception::general_protection()));
+        }
         let packet = Packet::decode(uop);
         match packet.unit {
             Unit::Integer => self.integer_call(shared, bus, packet),
@@ -205,6 +209,10 @@ impl FrontEnd for Cpu {
             }
             Unit::Invalid => Err(self.raise(Exception::invalid_opcode())),
         }
+    }
+
+    fn vector(regs: &mut [u64; 256], uop: &Uop) {
+        vector::pure(regs, uop);
     }
 
     fn exception(&self) -> Option<[u64; 4]> {

@@ -206,7 +206,8 @@ impl Cpu {
             TSC => self.tsc(),
             TSC_ADJUST => m.tsc_offset,
             PLATFORM_ID => 0,
-            APIC_BASE | TSC_DEADLINE => return self.read_apic(env, msr),
+            APIC_BASE => return self.read_apic(env, msr),
+            TSC_DEADLINE => return self.read_deadline(env),
             m if X2APIC.contains(&m) => return self.read_apic(env, msr),
             FEATURE_CONTROL => FEATURE_CONTROL_VALUE,
             SPEC_CTRL => m.spec_ctrl,
@@ -254,10 +255,11 @@ impl Cpu {
             TSC => {
                 let now = self.tsc();
                 let offset = self.msrs.tsc_offset;
-                self.msrs.tsc_offset = offset.wrapping_add(value.wrapping_sub(now));
+                self.set_tsc_offset(env, offset.wrapping_add(value.wrapping_sub(now)));
             }
-            TSC_ADJUST => self.msrs.tsc_offset = value,
-            APIC_BASE | TSC_DEADLINE => return self.write_apic(env, msr, value),
+            TSC_ADJUST => self.set_tsc_offset(env, value),
+            APIC_BASE => return self.write_apic(env, msr, value),
+            TSC_DEADLINE => return self.write_deadline(env, value),
             m if X2APIC.contains(&m) => return self.write_apic(env, msr, value),
             SPEC_CTRL if value & !0x87 == 0 => self.msrs.spec_ctrl = value,
             PRED_CMD if value & !0x81 == 0 => {}
@@ -304,6 +306,35 @@ impl Cpu {
         let done = env.bus.msr_write(msr, value);
         self.core.leave_soon();
         done
+    }
+
+    /// The APIC knows the deadline in nanoseconds of virtual time; 0 is none.
+    fn read_deadline(&mut self, env: &mut Env<'_>) -> Option<u64> {
+        let at = self.read_apic(env, TSC_DEADLINE)?;
+        Some(match at {
+            0 => 0,
+            at => at.wrapping_add(self.msrs.tsc_offset),
+        })
+    }
+
+    fn write_deadline(&mut self, env: &mut Env<'_>, value: u64) -> Option<()> {
+        let at = value.wrapping_sub(self.msrs.tsc_offset);
+        let at = match value {
+            0 => 0,
+            // Before power-on: long past.
+            _ if at as i64 <= 0 => 1,
+            _ => at,
+        };
+        self.write_apic(env, TSC_DEADLINE, at)
+    }
+
+    /// A deadline is a value of the counter, and stays one.
+    fn set_tsc_offset(&mut self, env: &mut Env<'_>, offset: u64) {
+        let deadline = self.read_deadline(env).unwrap_or(0);
+        self.msrs.tsc_offset = offset;
+        if deadline != 0 {
+            self.write_deadline(env, deadline);
+        }
     }
 
     fn write_mtrr(&mut self, msr: u32, value: u64) -> Option<()> {

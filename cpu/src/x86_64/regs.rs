@@ -22,11 +22,13 @@ pub const R_RDI: Reg = 7;
 pub const R_R11: Reg = 11;
 /// Base of segment ES; CS, SS, DS, FS and GS follow. In 64-bit mode those of ES, CS, SS and DS are 0 here.
 pub const R_SEGMENT_BASE: Reg = 16;
-/// First of the registers that hold the arithmetic flags: see [`super::flags`].
+/// First of the registers that hold the arithmetic flags: see the module `flags`.
 pub const R_FLAGS: Reg = 22;
 
 /// XMM0: the low half, and behind it the high one; the others follow.
 pub const R_XMM: Reg = 64;
+/// A vector that does not outlive an instruction.
+pub const R_XT: Reg = R_XMM + 32;
 
 /// Carry.
 pub const FLAG_CF: u64 = 1;

@@ -17,6 +17,7 @@ use super::x87::control::FSAVE_BYTES;
 use crate::bus::Bus;
 use crate::engine::Shared;
 use crate::engine::exec::Fault;
+use crate::engine::uop::{Op, Reg, Uop};
 
 /// State that an instruction needs to be enabled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -374,6 +375,24 @@ impl Cpu {
         }
         done
     }
+}
+
+/// Carries out [`crate::engine::uop::Op::Vec`] or [`crate::engine::uop::Op::VecMask`].
+pub(super) fn pure(regs: &mut [u64; 256], u: &Uop) {
+    let code = Code::try_from((u.aux & 0x1fff) as usize).unwrap_or(Code::INVALID);
+    let (a, b) = (xmm(regs, u.d), xmm(regs, u.b));
+    if u.op == Op::VecMask {
+        regs[usize::from(u.d)] = simd::sign_bits(code, b);
+        return;
+    }
+    let result = simd::pure(code, a, b, u.imm as u8);
+    regs[usize::from(u.d)] = result as u64;
+    regs[usize::from(u.d.wrapping_add(1))] = (result >> 64) as u64;
+}
+
+fn xmm(regs: &[u64; 256], r: Reg) -> u128 {
+    let high = regs[usize::from(r.wrapping_add(1))];
+    u128::from(regs[usize::from(r)]) | u128::from(high) << 64
 }
 
 /// Bytes of the next access of as many.

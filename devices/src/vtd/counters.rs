@@ -106,17 +106,52 @@ const SHARDS: usize = 64;
 /// Quadwords of the set of domains.
 const DOMAIN_WORDS: usize = (1 << 16) / 64;
 
-/// A small number for each thread, never given to another one.
+/// A small number for each thread; one below [`SHARDS`] is no other thread's as long as this one lives.
 #[inline]
 pub(super) fn thread_number() -> usize {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    thread_local!(static NUMBER: Cell<usize> = const { Cell::new(usize::MAX) });
-    NUMBER.with(|number| {
-        if number.get() == usize::MAX {
-            number.set(NEXT.fetch_add(1, Ordering::Relaxed));
-        }
-        number.get()
+    NUMBER.with(|number| match number.get() {
+        usize::MAX => take_number(number),
+        known => known,
     })
+}
+
+/// Numbers below [`SHARDS`] that threads have.
+static TAKEN: AtomicU64 = AtomicU64::new(0);
+thread_local! {
+    static NUMBER: Cell<usize> = const { Cell::new(usize::MAX) };
+    static LEASE: Lease = const { Lease };
+}
+
+/// Gives a thread's number back when the thread ends.
+struct Lease;
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        // What the thread still does is counted with the shared ones.
+        let number = NUMBER.replace(SHARDS);
+        if number < SHARDS {
+            TAKEN.fetch_and(!(1 << number), Ordering::Release);
+        }
+    }
+}
+
+#[cold]
+fn take_number(number: &Cell<usize>) -> usize {
+    /// Beyond the numbers of their own, so that threads look for a place at different ones.
+    static NEXT: AtomicUsize = AtomicUsize::new(SHARDS);
+    let lowest_free = |taken: u64| (taken != u64::MAX).then(|| taken | (taken + 1));
+    // Acquire: what the thread that had the number before counted is to be added to.
+    let taken = TAKEN.fetch_update(Ordering::Acquire, Ordering::Relaxed, lowest_free);
+    let new = match taken {
+        Ok(before) if LEASE.try_with(|_| ()).is_ok() => before.trailing_ones() as usize,
+        Ok(before) => {
+            TAKEN.fetch_and(!(1 << before.trailing_ones()), Ordering::Release);
+            SHARDS
+        }
+        Err(_) => NEXT.fetch_add(1, Ordering::Relaxed),
+    };
+    number.set(new);
+    new
 }
 
 /// Answers of one thread.
@@ -132,7 +167,7 @@ const UNTRANSLATED: usize = 3;
 /// The counters as the unit keeps them.
 #[derive(Debug)]
 pub(super) struct Tally {
-    /// By thread number; the last is for all that have none of their own.
+    /// By thread number; the last is for all whose number is another thread's too.
     shards: Box<[Shard]>,
     domains: Box<[AtomicU64]>,
     protected: AtomicU64,

@@ -76,8 +76,9 @@ use crate::memory::GuestRam;
 
 /// Messages that wait to be taken, at most; more are dropped, as is one equal to the last.
 const MAX_MESSAGES: usize = 1024;
-/// Times that an invalidation looks for the end of its grace period before it leaves the rest to [`Vtd::run`].
-const SPINS: usize = 2000;
+/// Times that an invalidation looks for the end of its grace period before it leaves the rest to [`Vtd::run`]: some microseconds. What
+/// is in flight for longer is a thread without a processor, and needs this one's.
+const SPINS: usize = 100;
 
 /// A request to a protected memory region, which no fault record tells of. VT-d 4.1 §11.4.8.1.
 pub const PROTECTED: FaultReason = FaultReason {

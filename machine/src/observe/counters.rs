@@ -17,6 +17,12 @@ pub struct Counters {
     pub mmio_writes: u64,
     /// Accesses to addresses where nothing answers.
     pub mmio_errors: u64,
+    /// Reads of ports.
+    pub port_reads: u64,
+    /// Writes to ports.
+    pub port_writes: u64,
+    /// Accesses to ports where nothing answers.
+    pub port_errors: u64,
     /// Why vCPUs stopped running instructions.
     pub exits: Exits,
 }
@@ -34,6 +40,17 @@ pub struct Exits {
     pub turns: u64,
     /// Every vCPU waited: time was skipped.
     pub idle: u64,
+}
+
+impl Exits {
+    /// A vCPU stopped by itself: because its turn was over, or else after it had accessed a device.
+    pub fn count(&mut self, turn_over: bool) {
+        if turn_over {
+            self.turns += 1;
+        } else {
+            self.mmio += 1;
+        }
+    }
 }
 
 /// How often something was called, and how often it did not succeed.

@@ -4,6 +4,7 @@
 pub mod console;
 pub mod counters;
 pub mod iommu;
+pub mod pc;
 pub mod profile;
 pub mod report;
 pub mod text;

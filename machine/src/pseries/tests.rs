@@ -222,8 +222,9 @@ fn hypercalls_answer_in_registers() {
     assert_eq!(cpu.gpr(30), 0, "H_GET_CPU_CHARACTERISTICS succeeds");
     assert_eq!(cpu.gpr(3) as i64, -2, "an unknown number gets H_FUNCTION");
     let report = machine.report(&End::MaxInstructions);
-    assert_eq!(report.hypercalls["H_GET_CPU_CHARACTERISTICS"].calls, 1);
-    assert_eq!(report.hypercalls["0x7ffc"].failed, 1);
+    let hypercalls = &report.partition.as_ref().unwrap().hypercalls;
+    assert_eq!(hypercalls["H_GET_CPU_CHARACTERISTICS"].calls, 1);
+    assert_eq!(hypercalls["0x7ffc"].failed, 1);
     assert_eq!(report.instructions, 100_000);
 }
 

@@ -289,7 +289,7 @@ fn mod_rm(random: &mut Random, out: &mut Vec<u8>) {
     if mode != 3 && rm == 4 {
         // A pointer, with nothing or with an index.
         let index = if bits >> 26 & 7 == 0 { 0x08 } else { 0x20 };
-        out.push((bits >> 30) as u8 & 0xc0 | index | 3 + ((bits >> 25) as u8 & 1));
+        out.push((bits >> 30) as u8 & 0xc0 | index | (3 + ((bits >> 25) as u8 & 1)));
     }
     if mode == 2 || mode == 0 && rm == 5 {
         out.extend(((bits >> 32) as u32 & 0x1fff).to_le_bytes());
@@ -408,7 +408,7 @@ fn registers(random: &mut Random) -> [u64; 16] {
         // Not over the tables and the program.
         gpr[n] = 2 * CODE + random.next() % (RAM - 3 * CODE);
     }
-    if random.next() % 8 == 0 {
+    if random.next().is_multiple_of(8) {
         // A device.
         gpr[6] = RAM;
     }

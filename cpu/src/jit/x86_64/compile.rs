@@ -9,7 +9,9 @@ use dynasmrt::{DynamicLabel, DynasmApi, DynasmLabelApi, VecAssembler, dynasm};
 
 use super::helpers::Place;
 use super::registers::Registers;
-use super::thunks::{ADDENDS, INDEX_MASK, INDEX_SHIFT, READ, Thunks, WRITE, register};
+use super::thunks::{
+    ADDENDS, INDEX_MASK, INDEX_SHIFT, READ, Thunks, VALUE, VALUE_HIGH, WRITE, register,
+};
 use crate::engine::CodeCache;
 use crate::engine::uop::{Op, R_CA, R_CA32, R_SO, R_T0, R_ZERO, Reg, Uop};
 use crate::ram::PAGE;
@@ -144,6 +146,24 @@ enum Cold {
         /// Store: the register whose value it is, its size, and whether it is reversed.
         value: Option<(u8, u8, bool)>,
     },
+    /// As `Access`, a store of 16 bytes: of two host registers, or of the file from `from` on.
+    StoreVector {
+        label: DynamicLabel,
+        back: DynamicLabel,
+        place: Place,
+        dirty: Vec<(u8, Reg)>,
+        flags: Vec<(Reg, flags::Late)>,
+        pair: Option<(u8, u8)>,
+        from: Reg,
+    },
+    /// The front end records an exception at micro-operation `number`.
+    Refuse {
+        label: DynamicLabel,
+        number: u32,
+        place: Place,
+        dirty: Vec<(u8, Reg)>,
+        flags: Vec<(Reg, flags::Late)>,
+    },
 }
 
 /// Conditions of the host, numbered as in Jcc: with the lowest bit changed, the opposite.
@@ -193,6 +213,7 @@ macro_rules! x {
 mod alu;
 mod bits;
 mod flags;
+mod vector;
 mod x86;
 
 fn small(imm: u64) -> Option<i32> {
@@ -309,7 +330,7 @@ impl Compiler<'_> {
         ) {
             self.forget_host_flags();
         }
-        if done {
+        if done || self.vector_uop(u, number, place) {
             return;
         }
         match u.op {
@@ -1219,12 +1240,7 @@ impl Compiler<'_> {
                     value,
                 } => {
                     x!(self ; =>label);
-                    for (host, r) in dirty {
-                        self.store_register(host, r);
-                    }
-                    for (flag, late) in flags {
-                        self.put_late(flag, late);
-                    }
+                    self.store_late(dirty, flags);
                     if let Some((v, n, reversed)) = value {
                         x!(self ; mov rcx, Rq(v));
                         match (reversed, n) {
@@ -1239,7 +1255,61 @@ impl Compiler<'_> {
                     x!(self ; jmp =>back);
                     self.refer();
                 }
+                Cold::StoreVector {
+                    label,
+                    back,
+                    place,
+                    dirty,
+                    flags,
+                    pair,
+                    from,
+                } => {
+                    x!(self ; =>label);
+                    self.store_late(dirty, flags);
+                    match pair {
+                        Some((low, high)) => {
+                            x!(self ; mov [rbp + VALUE], Rq(low) ; mov [rbp + VALUE_HIGH], Rq(high));
+                        }
+                        None => {
+                            x!(self ; movups xmm0, [rbp + register(from)] ; movups [rbp + VALUE], xmm0);
+                        }
+                    }
+                    let thunk = self.thunks.store_wide;
+                    x!(self ; mov edx, DWORD place.raw() as i32 ; call extern thunk);
+                    self.refer();
+                    x!(self ; jmp =>back);
+                    self.refer();
+                }
+                Cold::Refuse {
+                    label,
+                    number,
+                    place,
+                    dirty,
+                    flags,
+                } => {
+                    x!(self ; =>label);
+                    self.store_late(dirty, flags);
+                    let thunk = self.thunks.call;
+                    x!(self
+                        ; mov esi, DWORD number as i32
+                        ; mov edx, DWORD place.raw() as i32
+                        ; call extern thunk
+                    );
+                    self.refer();
+                    // It does not come back.
+                    x!(self ; ud2);
+                }
             }
+        }
+    }
+
+    /// Stores what only host registers have, in code out of the way. Uses rdx.
+    fn store_late(&mut self, dirty: Vec<(u8, Reg)>, flags: Vec<(Reg, flags::Late)>) {
+        for (host, r) in dirty {
+            self.store_register(host, r);
+        }
+        for (flag, late) in flags {
+            self.put_late(flag, late);
         }
     }
 }

@@ -5,7 +5,10 @@ use crate::bus::Bus;
 use crate::engine::core::Core;
 use crate::engine::exec::{Fault, NEXT_PC, Pure};
 use crate::engine::flags;
-use crate::engine::{FrontEnd, Shared, code, interpret, load_slow, modify_slow, store_slow};
+use crate::engine::{
+    FrontEnd, Shared, code, interpret, load_slow, load_wide_slow, modify_slow, store_slow,
+    store_wide_slow,
+};
 
 /// What helpers need besides their arguments: the dispatcher's references.
 pub(super) struct Env<'a, F> {
@@ -127,6 +130,48 @@ pub(super) unsafe extern "sysv64" fn store<F: FrontEnd, const N: usize>(
     finish(f.core(), leaving, place, done)
 }
 
+/// As [`load`], of 16 bytes.
+///
+/// # Safety
+/// As [`load`].
+pub(super) unsafe extern "sysv64" fn load_wide<F: FrontEnd>(
+    env: *mut Env<'_, F>,
+    ea: u64,
+    place: u32,
+) -> u64 {
+    // SAFETY: by contract.
+    let (f, shared, bus) = unsafe { (&mut *(*env).f, &mut *(*env).shared, &mut *(*env).bus) };
+    let place = Place(place);
+    let core = f.core();
+    let leaving = core.leave;
+    core.pc = core.pc.wrapping_add(place.offset());
+    let done = load_wide_slow(f, shared, bus, ea).map(|[low, high]| {
+        let exchange = &mut f.core().exchange;
+        (exchange.value, exchange.value_high) = (low, high);
+    });
+    finish(f.core(), leaving, place, done)
+}
+
+/// As [`store`], of the 16 bytes of [`crate::engine::core::Exchange::value`] and what follows.
+///
+/// # Safety
+/// As [`load`].
+pub(super) unsafe extern "sysv64" fn store_wide<F: FrontEnd>(
+    env: *mut Env<'_, F>,
+    ea: u64,
+    place: u32,
+) -> u64 {
+    // SAFETY: by contract.
+    let (f, shared, bus) = unsafe { (&mut *(*env).f, &mut *(*env).shared, &mut *(*env).bus) };
+    let place = Place(place);
+    let core = f.core();
+    let leaving = core.leave;
+    core.pc = core.pc.wrapping_add(place.offset());
+    let value = [core.exchange.value, core.exchange.value_high];
+    let done = store_wide_slow(f, shared, bus, ea, value);
+    finish(f.core(), leaving, place, done)
+}
+
 /// Carries out [`crate::engine::uop::Op::Call`] or `CallEnd`. `left` is the counter of instructions left.
 ///
 /// # Safety
@@ -234,4 +279,18 @@ pub(super) unsafe extern "sysv64" fn carry(core: *const Core) -> u64 {
 pub(super) unsafe extern "sysv64" fn arithmetic(core: *const Core) -> u64 {
     // SAFETY: by contract.
     flags::arithmetic(unsafe { &(*core).regs })
+}
+
+/// Carries out [`crate::engine::uop::Op::Vec`] or `VecMask`, which has a number.
+///
+/// # Safety
+/// As [`load`], and `core` is that of the CPU that runs.
+pub(super) unsafe extern "sysv64" fn vector<F: FrontEnd>(
+    core: *mut Core,
+    uop: u32,
+    env: *mut Env<'_, F>,
+) {
+    // SAFETY: by contract.
+    let (regs, shared) = unsafe { (&mut (*core).regs, &*(*env).shared) };
+    F::vector(regs, &shared.code.uop(uop as usize));
 }

@@ -55,6 +55,20 @@ impl Registers {
         self.used[slot] = self.now;
     }
 
+    /// No host register holds `r` any more; says which did, if its value is not in the file.
+    pub(super) fn release(&mut self, r: Reg) -> Option<u8> {
+        let slot = self.slot[r as usize];
+        if slot == NONE {
+            return None;
+        }
+        let (index, bit) = (slot as usize, 1 << slot);
+        let dirty = self.dirty & bit != 0;
+        self.slot[r as usize] = NONE;
+        self.guest[index] = None;
+        self.dirty &= !bit;
+        dirty.then(|| HOSTS[index])
+    }
+
     /// Gives `r`, which has none, a host register, and says which register must be written back to the file before.
     pub(super) fn assign(&mut self, r: Reg) -> (u8, Option<(u8, Reg)>) {
         // At most four are locked: three operands and a destination. The one that was not needed for longest goes; at first those that

@@ -31,6 +31,9 @@ const EXCHANGE: usize = offset_of!(Core, exchange);
 const PC: i32 = field(offset_of!(Core, pc));
 /// See [`Exchange::value`].
 pub(super) const VALUE: i32 = field(EXCHANGE + offset_of!(Exchange, value));
+/// Its upper half.
+pub(super) const VALUE_HIGH: i32 = field(EXCHANGE + offset_of!(Exchange, value_high));
+const _: () = assert!(VALUE_HIGH == VALUE + 8);
 const BIAS: i32 = field(EXCHANGE + offset_of!(Exchange, bias));
 const LEFT: i32 = field(EXCHANGE + offset_of!(Exchange, left));
 const REST: i32 = field(EXCHANGE + offset_of!(Exchange, rest));
@@ -99,6 +102,12 @@ pub(super) struct Thunks {
     pub(super) carry: usize,
     /// The arithmetic flags, as in EFLAGS: `eax`.
     pub(super) arithmetic: usize,
+    /// Vector micro-operation number `ecx`, likewise; its registers are in the file.
+    pub(super) vector: usize,
+    /// As `load`, of 16 bytes.
+    pub(super) load_wide: usize,
+    /// Store of the 16 bytes at [`VALUE`] to `rax`, `edx` the place.
+    pub(super) store_wide: usize,
 }
 
 type Asm = VecAssembler<X64Relocation>;
@@ -221,11 +230,17 @@ impl Thunks {
         thunks.carry = add(&mut |ops| of_flags(ops, helper))?;
         let helper = helpers::arithmetic as *const () as usize;
         thunks.arithmetic = add(&mut |ops| of_flags(ops, helper))?;
+        let helper = helpers::vector::<F> as *const () as usize;
+        thunks.vector = add(&mut |ops| of_flags(ops, helper))?;
+        let helper = helpers::load_wide::<F> as *const () as usize;
+        thunks.load_wide = add(&mut |ops| access(ops, Access::Load, 4, helper, leave))?;
+        let helper = helpers::store_wide::<F> as *const () as usize;
+        thunks.store_wide = add(&mut |ops| access(ops, Access::Store, 4, helper, leave))?;
         Some(thunks)
     }
 }
 
-/// A question about the flags in the file.
+/// A helper that is told the core, `ecx` and the environment.
 fn of_flags(ops: &mut Asm, helper: usize) {
     dynasm!(ops
         ; .arch x64
@@ -238,6 +253,7 @@ fn of_flags(ops: &mut Asm, helper: usize) {
         ; sub rsp, 8
         ; lea rdi, [rbp - CORE_BIAS]
         ; mov esi, ecx
+        ; mov rdx, [rsp + 64]
         ; mov rax, QWORD helper as i64
         ; call rax
         ; add rsp, 8
@@ -302,9 +318,13 @@ enum Access {
 /// ones.
 fn access(ops: &mut Asm, access: Access, log: u8, helper: usize, leave: usize) {
     let table = if access == Access::Load { READ } else { WRITE };
+    // Of 16 bytes the value is there already.
+    let narrow = log < 4;
+    if narrow {
+        dynasm!(ops ; .arch x64 ; mov [rbp + VALUE], rcx);
+    }
     dynasm!(ops
         ; .arch x64
-        ; mov [rbp + VALUE], rcx
         ; mov [rbp + REST], rdx
         ; cqo
         ; and rdx, [rbp + CONTEXT_XOR]
@@ -325,6 +345,7 @@ fn access(ops: &mut Asm, access: Access, log: u8, helper: usize, leave: usize) {
             0 => dynasm!(ops ; .arch x64 ; mov [rax], cl),
             1 => dynasm!(ops ; .arch x64 ; mov [rax], cx),
             2 => dynasm!(ops ; .arch x64 ; mov [rax], ecx),
+            4 => dynasm!(ops ; .arch x64 ; movups xmm0, [rbp + VALUE] ; movups [rax], xmm0),
             _ => dynasm!(ops ; .arch x64 ; mov [rax], rcx),
         }
     }

@@ -56,7 +56,8 @@ impl Emitter<'_> {
             M::Sar => self.shift(Kind::Sar),
             M::Shld => self.shift_double(Kind::Shld),
             M::Shrd => self.shift_double(Kind::Shrd),
-            M::Imul => return self.multiply(),
+            M::Imul => self.multiply(),
+            M::Mul => self.multiply_wide(Kind::MulU),
             M::Bt => self.bit(Kind::Bt),
             M::Bts => self.bit(Kind::Bts),
             M::Btr => self.bit(Kind::Btr),
@@ -247,8 +248,14 @@ impl Emitter<'_> {
         }
     }
 
-    /// IMUL with two or three operands.
-    fn multiply(&mut self) -> bool {
+    /// The accumulator is multiplied to twice its width.
+    fn multiply_wide(&mut self, kind: Kind) {
+        let log = log(self.size(0));
+        let y = self.summand(0);
+        self.push(uop(Op::AluF, R_RAX, R_RAX, y.0, kind.at(log), y.1));
+    }
+
+    fn multiply(&mut self) {
         let log = log(self.size(0));
         match self.i.op_count() {
             2 => {
@@ -260,9 +267,8 @@ impl Emitter<'_> {
                 let y = self.summand(2);
                 self.push(uop(Op::AluF, d, a, y.0, Kind::Imul.at(log), y.1));
             }
-            _ => return false,
+            _ => self.multiply_wide(Kind::MulS),
         }
-        true
     }
 
     fn bit(&mut self, kind: Kind) {

@@ -63,6 +63,8 @@ fn effect(u: &Uop) -> Effect {
         | Op::RotMask
         | Op::RotMask32
         | Op::RotIns
+        | Op::Vec
+        | Op::VecMask
         | Op::Ea32 => (false, false),
         // Whoever takes an exception sees them, and what follows the block may read them.
         _ => (true, false),

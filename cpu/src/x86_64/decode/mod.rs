@@ -10,6 +10,7 @@ mod moves;
 mod operand;
 mod packets;
 mod stack;
+mod vector;
 
 use iced_x86::{Code, Decoder, DecoderError, DecoderOptions, Instruction, Mnemonic};
 
@@ -45,14 +46,18 @@ impl Mode {
     pub(crate) const FLAT: u8 = 8;
     /// All data segments hold at least 64 KiB and allow everything: 16-bit addresses need no check.
     pub(crate) const ROOMY: u8 = 16;
+    /// SSE instructions are enabled.
+    pub(crate) const SSE: u8 = 32;
 
     /// Of a CPU.
     #[inline(always)]
     pub(crate) fn of(cpu: &Cpu) -> Mode {
+        let on = cpu.cr0 & (CR0_EM | CR0_TS) == 0 && cpu.cr4 & CR4_OSFXSR != 0;
+        let sse = if on { Mode::SSE } else { 0 };
         if cpu.efer & EFER_LMA != 0 && cpu.segments[1].is_long() {
-            return Mode(Mode::LONG);
+            return Mode(Mode::LONG | sse);
         }
-        Mode::of_segments(&cpu.segments)
+        Mode(Mode::of_segments(&cpu.segments).0 | sse)
     }
 
     fn of_segments(segments: &[Segment; 6]) -> Mode {
@@ -80,6 +85,9 @@ impl Mode {
 
     pub(crate) fn is_long(self) -> bool {
         self.0 & Mode::LONG != 0
+    }
+    fn has_sse(self) -> bool {
+        self.0 & Mode::SSE != 0
     }
     fn is_flat(self) -> bool {
         self.0 & Mode::FLAT != 0
@@ -199,7 +207,7 @@ impl Emitter<'_> {
         if let Some(ends) = self.branch() {
             return ends;
         }
-        if self.arithmetic() || self.moves() || self.stack() {
+        if self.arithmetic() || self.moves() || self.stack() || self.vector() {
             return false;
         }
         match self.i.mnemonic() {

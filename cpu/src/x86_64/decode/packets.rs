@@ -65,9 +65,7 @@ pub(super) fn is_integer(code: Code, m: Mnemonic) -> bool {
     is_string(code, m)
         || matches!(
             m,
-            M::Mul
-                | M::Imul
-                | M::Div
+            M::Div
                 | M::Idiv
                 | M::Mulx
                 | M::Cld

@@ -34,7 +34,6 @@ impl Cpu {
         let p = &packet;
         match p.code.mnemonic() {
             _ if p.code == Code::INVALID => self.check_operand(p),
-            M::Mul | M::Imul => self.multiply(env, p),
             M::Div | M::Idiv => self.divide(env, p),
             M::Mulx => self.multiply_without_flags(env, p),
             M::Cld => {

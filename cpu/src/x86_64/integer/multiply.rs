@@ -3,23 +3,17 @@
 use iced_x86::{Code, Mnemonic};
 
 use crate::engine::exec::Fault;
-use crate::engine::flags::Kind;
-use crate::engine::uop::{R_FLAG_OP, R_FLAG_OPERAND, R_FLAG_RESULT};
 use crate::x86_64::Cpu;
 use crate::x86_64::exception::{Exception, vector};
-use crate::x86_64::memory::{Env, truncate};
+use crate::x86_64::memory::Env;
 use crate::x86_64::packet::Packet;
 
 /// Bytes of the operand.
 fn size(code: Code) -> u8 {
     match code {
-        Code::Mul_rm8 | Code::Imul_rm8 | Code::Div_rm8 | Code::Idiv_rm8 => 1,
-        Code::Mul_rm16 | Code::Imul_rm16 | Code::Div_rm16 | Code::Idiv_rm16 => 2,
-        Code::Mul_rm32
-        | Code::Imul_rm32
-        | Code::Div_rm32
-        | Code::Idiv_rm32
-        | Code::VEX_Mulx_r32_r32_rm32 => 4,
+        Code::Div_rm8 | Code::Idiv_rm8 => 1,
+        Code::Div_rm16 | Code::Idiv_rm16 => 2,
+        Code::Div_rm32 | Code::Idiv_rm32 | Code::VEX_Mulx_r32_r32_rm32 => 4,
         _ => 8,
     }
 }
@@ -31,32 +25,6 @@ fn signed(v: u64, size: u8) -> i128 {
 }
 
 impl Cpu {
-    pub(super) fn multiply(&mut self, env: &mut Env<'_>, p: &Packet) -> Result<(), Fault> {
-        let size = size(p.code);
-        let bits = 8 * u32::from(size);
-        let (a, b) = (self.general(0, size), self.rm(env, p, size)?);
-        let (product, lost) = if p.code.mnemonic() == Mnemonic::Mul {
-            let product = u128::from(a) * u128::from(b);
-            (product, product >> bits != 0)
-        } else {
-            let product = signed(a, size) * signed(b, size);
-            let fits = signed(product as u64, size) == product;
-            (product as u128, !fits)
-        };
-        let low = truncate(product as u64, size);
-        if size == 1 {
-            self.set_general(0, 2, product as u64);
-        } else {
-            self.set_general(0, size, low);
-            self.set_general(2, size, (product >> bits) as u64);
-        }
-        let regs = &mut self.core.regs;
-        regs[usize::from(R_FLAG_OP)] = Kind::Mul.at(size.trailing_zeros() as u8);
-        regs[usize::from(R_FLAG_RESULT)] = low;
-        regs[usize::from(R_FLAG_OPERAND)] = u64::from(lost);
-        Ok(())
-    }
-
     pub(super) fn multiply_without_flags(
         &mut self,
         env: &mut Env<'_>,

@@ -169,6 +169,40 @@ pub fn memory_size(op: Code) -> Option<Memory> {
     form::of(op).and_then(|f| f.memory)
 }
 
+/// Whether a form is a function of XMM registers and an immediate alone, whose result goes to the first of them: see [`pure`].
+pub(super) fn is_pure(op: Code) -> bool {
+    form::of(op).is_some_and(|f| {
+        f.width == Width::Xmm
+            && !f.vex
+            && !f.mmx
+            && !matches!(f.run, Run::Special(_) | Run::X87(_) | Run::Blend(_))
+    })
+}
+
+/// The result of a form for which [`is_pure`] holds; 0 for others.
+pub(super) fn pure(op: Code, a: u128, b: u128, imm: u8) -> u128 {
+    let Some(form) = form::of(op) else { return 0 };
+    match form.run {
+        Run::Two(f) | Run::Pack(f) => f(a, b),
+        Run::High(f) => f(a >> 64, b >> 64),
+        Run::TwoImm(f) => f(a, b, imm),
+        Run::One(f) | Run::Widen(f, _) => f(b),
+        Run::OneImm(f) => f(b, imm),
+        Run::Shift(f) if form.immediate => f(a, imm.into()),
+        Run::Shift(f) => f(a, b as u64),
+        Run::Blend(_) | Run::Special(_) | Run::X87(_) => 0,
+    }
+}
+
+/// The sign bits of the elements of a register: PMOVMSKB, MOVMSKPS and MOVMSKPD.
+pub(super) fn sign_bits(op: Code, v: u128) -> u64 {
+    match op {
+        Code::Pmovmskb_r32_xmm | Code::Pmovmskb_r64_xmm => moves::signs::<u8>(v),
+        Code::Movmskps_r32_xmm | Code::Movmskps_r64_xmm => moves::signs::<u32>(v),
+        _ => moves::signs::<u64>(v),
+    }
+}
+
 /// Runs one instruction. An instruction that [`handles`] does not accept is invalid.
 ///
 /// # Errors

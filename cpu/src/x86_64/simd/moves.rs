@@ -104,7 +104,7 @@ fn half(c: &mut Cx, i: usize) -> Outcome {
     c.put(r)
 }
 
-fn signs<L: Lane>(v: u128) -> u64 {
+pub(super) fn signs<L: Lane>(v: u128) -> u64 {
     (0..128 / L::BITS).fold(0, |r, i| {
         r | ((v >> (i * L::BITS + L::BITS - 1) & 1) as u64 * (1 << i))
     })

@@ -8,6 +8,7 @@ macro_rules! asm {
     }};
 }
 
+mod coverage;
 mod delivery;
 mod modes;
 mod paging;

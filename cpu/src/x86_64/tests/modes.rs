@@ -6,7 +6,7 @@ use crate::x86_64::exception::vector;
 const REAL: u64 = 0x7c00;
 /// Where programs leave their results.
 const OUT: u64 = 0x600;
-const FLAT: u64 = 0x5_0000;
+pub(super) const FLAT: u64 = 0x5_0000;
 
 /// In real mode, with CS 0, at [`REAL`].
 fn real() -> Rig {
@@ -131,7 +131,7 @@ fn from_real_mode_to_long_mode() {
 }
 
 /// In protected mode without paging, at [`FLAT`], with a TSS of 32 bits and gates of 32 bits.
-fn protected() -> Rig {
+pub(super) fn protected() -> Rig {
     let mut rig = Rig::reset(Model::default());
     rig.write_tables();
     for n in 0..256_u64 {

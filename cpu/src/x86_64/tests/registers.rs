@@ -214,9 +214,12 @@ fn cpuid_names_what_is_there() {
     assert!(brand.starts_with(b"viommu-v1 "), "{brand:?}");
     let model = Model {
         la57: true,
-        cpus: 1,
+        x2apic: false,
+        ..Model::default()
     };
+    assert_eq!(rig.cpuid(1, 0)[2] >> 21 & 1, 1);
     rig.cpu.model = model;
+    assert_eq!(rig.cpuid(1, 0)[2] >> 21 & 1, 0);
     assert_eq!(rig.cpuid(7, 0)[2] >> 16 & 1, 1);
     assert_eq!(rig.cpuid(0x8000_0008, 0)[0], 57 << 8 | 46);
 }

@@ -288,3 +288,20 @@ fn reset_is_power_on() {
     let protected = Request::untranslated(DEVICE, 0x40_0000, Operation::Read);
     assert!(lab.unit.translate(&protected).is_ok());
 }
+
+/// Threads that come and go count on, and do not end up on the line that the ones without a number share.
+#[test]
+fn numbers_of_threads_are_used_again() {
+    let lab = Lab::new(Config::full());
+    for _ in 0..200 {
+        let unit = lab.unit.clone();
+        let number = std::thread::spawn(move || {
+            for _ in 0..3 {
+                assert!(unit.translate(&read(0x1000)).is_ok());
+            }
+            crate::vtd::counters::thread_number()
+        });
+        assert!(number.join().unwrap() < 64);
+    }
+    assert_eq!(lab.unit.counters().untranslated, 600);
+}

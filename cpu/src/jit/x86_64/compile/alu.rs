@@ -92,6 +92,9 @@ impl Compiler<'_> {
             Kind::Shld | Kind::Shrd if u.aux & BY_CL == 0 && log >= 2 => {
                 return self.shift_double_flags(kind, log, u);
             }
+            Kind::MulU | Kind::MulS if log >= 2 && u.b != R_ZERO => {
+                self.multiply_wide(kind, log, u);
+            }
             Kind::Imul if log >= 1 => self.multiply_flags(log, u),
             Kind::Bt | Kind::Bts | Kind::Btr | Kind::Btc if log >= 1 => self.bit(kind, log, u),
             Kind::Bsf | Kind::Bsr if log >= 2 => self.scan(kind, log, u),

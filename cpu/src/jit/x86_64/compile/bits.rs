@@ -200,6 +200,30 @@ impl Compiler<'_> {
         self.forget_host_flags();
     }
 
+    /// MUL, and IMUL with one operand.
+    pub(super) fn multiply_wide(&mut self, kind: Kind, log: u8, u: &Uop) {
+        let a = self.src(u.a);
+        let (y, _) = self.y(log, u);
+        self.drop_old_flags(true);
+        let Y::Host(y) = y else { return };
+        x!(self ; mov rax, Rq(a));
+        match (kind, log) {
+            (Kind::MulU, 2) => x!(self ; mul Rd(y)),
+            (Kind::MulU, _) => x!(self ; mul Rq(y)),
+            (_, 2) => x!(self ; imul Rd(y)),
+            _ => x!(self ; imul Rq(y)),
+        }
+        x!(self ; setc cl ; movzx ecx, cl);
+        self.store_register(1, R_FLAG_OPERAND);
+        self.store_register(0, R_FLAG_RESULT);
+        let low = self.dst(0);
+        x!(self ; mov Rq(low), rax);
+        let high = self.dst(2);
+        x!(self ; mov Rq(high), rdx);
+        self.new_flags(Flags::Mul, log, None, None);
+        self.forget_host_flags();
+    }
+
     pub(super) fn bit(&mut self, kind: Kind, log: u8, u: &Uop) {
         self.eflags();
         let a = self.src(u.a);
