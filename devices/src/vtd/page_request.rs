@@ -43,6 +43,8 @@ impl<M: TableMemory> Vtd<M> {
             self.record(&fault, entry);
             return reject(ResponseCode::InvalidRequest);
         }
+        // Until it is in the queue, wherever another thread has to write it: what waits (PD) finds it there.
+        let _in_flight = self.enter();
         let first = {
             let mut g = self.lock();
             // Once a request is lost, all are, until software has drained the queue and cleared PRO.

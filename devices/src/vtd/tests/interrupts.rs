@@ -362,6 +362,17 @@ fn interrupt_entry_cache() {
     assert!(l.unit.remap_interrupt(&REQUEST).is_err(), "ESIRTPS");
     set(&l, GOOD);
     assert_eq!(vector(&l), 0x31, "what is not present was not cached");
+    let kept = lab(
+        Config {
+            esirtps: false,
+            ..Config::full()
+        },
+        true,
+    );
+    assert_eq!(vector(&kept), 0x31);
+    set(&kept, [0, 0]);
+    kept.command(global::SIRTP);
+    assert_eq!(vector(&kept), 0x31, "without ESIRTPS it stays");
     let cm = lab(
         Config {
             caching_mode: true,

@@ -1,10 +1,15 @@
 //! The invalidation queue, what each descriptor invalidates, device TLBs, page requests, translation requests.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
 use vm_memory::{Bytes, GuestAddress};
 
 use super::*;
+use crate::memory::GuestRam;
 use crate::vtd::ats::{Completion, Failure};
 use crate::vtd::caches::CacheContents;
+use crate::vtd::memory::{Inaccessible, Swap, TableMemory};
 use crate::vtd::spec::context::ScalableContextEntry as Sce;
 use crate::vtd::spec::fault::{Reason, RequestType};
 use crate::vtd::spec::page_request::ResponseCode;
@@ -13,7 +18,7 @@ use crate::vtd::spec::pasid::PasidEntry as Pe;
 use crate::vtd::spec::queue::{QueueError, types};
 use crate::vtd::spec::registers::{Register, fsts, global};
 use crate::vtd::testing::{DEVICE, Lab, PAGE_QUEUE, QUEUE, STATUS};
-use crate::vtd::{PageGroupResponse, PageRequest, PageRequestOutcome};
+use crate::vtd::{PageGroupResponse, PageRequest, PageRequestOutcome, Vtd};
 
 const RW: u64 = second::R | second::W;
 
@@ -731,6 +736,75 @@ fn refused_page_requests() {
         lab.take_records()[0].code(),
         Reason::PageRequestInLegacyMode.code()
     );
+}
+
+/// Memory in which a driver submits a wait with PD at the moment that the unit writes a page request.
+struct Interrupted {
+    ram: GuestRam,
+    unit: OnceLock<Vtd<Shared>>,
+    done: AtomicBool,
+}
+
+#[derive(Clone)]
+struct Shared(Arc<Interrupted>);
+
+impl TableMemory for Shared {
+    fn load(&self, address: u64) -> Result<u64, Inaccessible> {
+        TableMemory::load(&self.0.ram, address)
+    }
+
+    fn compare_exchange(&self, address: u64, old: u64, new: u64) -> Result<Swap, Inaccessible> {
+        TableMemory::compare_exchange(&self.0.ram, address, old, new)
+    }
+
+    fn store_u32(&self, address: u64, value: u32) -> Result<(), Inaccessible> {
+        TableMemory::store_u32(&self.0.ram, address, value)
+    }
+
+    fn store(&self, address: u64, value: u64) -> Result<(), Inaccessible> {
+        if address == PAGE_QUEUE && !self.0.done.swap(true, Ordering::SeqCst) {
+            let unit = self.0.unit.get().expect("the test's");
+            set(unit, Register::IQT, 32);
+            let status: u32 = self.0.ram.read_obj(GuestAddress(STATUS)).unwrap();
+            assert_eq!(status, 0, "the request is not in the queue yet");
+        }
+        TableMemory::store(&self.0.ram, address, value)
+    }
+}
+
+fn set<M: TableMemory>(unit: &Vtd<M>, register: Register, value: u64) {
+    let (at, size, _) = Register::MAP.iter().find(|m| m.2 == register).unwrap();
+    unit.write(u64::from(*at), *size as u8, value);
+}
+
+/// §7.10: a wait completes only once the page requests before it are in the queue.
+#[test]
+fn a_wait_drains_page_requests() {
+    let lab = Lab::new(Config::full());
+    let root = lab.page();
+    lab.set_scalable_context(DEVICE, Sce::PASIDE | Sce::DTE | Sce::PRE, 0);
+    lab.set_pasid(DEVICE, 4, [1 << 6, 2 | Pe::PWSNP, root | Pe::SRE]);
+    lab.put(QUEUE, kind(types::WAIT) | 1 << 5 | 1 << 7 | 9 << 32);
+    lab.put(QUEUE + 8, STATUS);
+    let memory = Shared(Arc::new(Interrupted {
+        ram: lab.ram.clone(),
+        unit: OnceLock::new(),
+        done: AtomicBool::new(false),
+    }));
+    let unit = Vtd::new(Config::full(), memory.clone()).unwrap();
+    assert!(memory.0.unit.set(unit.clone()).is_ok());
+    set(&unit, Register::RTADDR, 0x1000 | 1 << 10);
+    set(&unit, Register::IQA, QUEUE | 1 << 11);
+    set(&unit, Register::PQA, PAGE_QUEUE);
+    for command in [global::SRTP, global::QIE, global::QIE | global::TE] {
+        set(&unit, Register::GCMD, command.into());
+    }
+    let request = page_request(DEVICE, 4, true);
+    assert_eq!(unit.page_request(&request), PageRequestOutcome::Queued);
+    assert!(memory.0.done.load(Ordering::SeqCst));
+    unit.run();
+    assert_eq!(lab.get(STATUS), 9);
+    assert_eq!(lab.get(PAGE_QUEUE) >> 16 & 0xffff, 0x10);
 }
 
 /// PCI Express ATS; §4.1: a hole is an answer, broken tables are not, and neither is a requester without DTE.
