@@ -120,6 +120,28 @@ impl Ram {
         cell.compare_exchange(old.to_be(), new.to_be(), order, order)
             .is_ok()
     }
+
+    /// As [`Ram::compare_exchange_be64`], little-endian.
+    pub fn compare_exchange_le64(&self, gpa: u64, old: u64, new: u64) -> bool {
+        self.compare_exchange_be64(gpa, old.swap_bytes(), new.swap_bytes())
+    }
+
+    /// Replaces the aligned little-endian word at `gpa` if it still is `old`; true if it did.
+    pub fn compare_exchange_le32(&self, gpa: u64, old: u32, new: u32) -> bool {
+        let Some(page) = self.page(gpa) else {
+            return false;
+        };
+        if !gpa.is_multiple_of(4) {
+            return false;
+        }
+        // SAFETY: as in `compare_exchange_be64`.
+        let cell = unsafe {
+            std::sync::atomic::AtomicU32::from_ptr((page.0 + (gpa % PAGE) as usize) as *mut u32)
+        };
+        let order = std::sync::atomic::Ordering::SeqCst;
+        cell.compare_exchange(old.to_le(), new.to_le(), order, order)
+            .is_ok()
+    }
 }
 
 /// Reads `N` (1, 2, 4, 8) bytes at a host address, as a little-endian number.
@@ -164,4 +186,39 @@ pub(crate) unsafe fn store_le<const N: usize>(address: usize, value: u64) {
 pub(crate) unsafe fn zero(address: usize, len: usize) {
     // SAFETY: by contract of this function.
     unsafe { std::ptr::write_bytes(address as *mut u8, 0, len) }
+}
+
+/// Copies `len` bytes from one host address to a lower one, or to one where nothing overlaps.
+///
+/// # Safety
+/// As [`load_le`], for both.
+#[inline(always)]
+pub(crate) unsafe fn copy_down(to: usize, from: usize, len: usize) {
+    // SAFETY: by contract of this function.
+    unsafe { std::ptr::copy(from as *const u8, to as *mut u8, len) }
+}
+
+/// Fills `len` bytes at a host address with a value of `unit` (1, 2, 4, 8) bytes; `len` is a multiple of it.
+///
+/// # Safety
+/// As [`load_le`].
+#[inline(always)]
+pub(crate) unsafe fn fill(address: usize, len: usize, value: u64, unit: usize) {
+    let b = (value & 0xff) * 0x0101_0101_0101_0101;
+    // SAFETY: by contract of this function.
+    unsafe {
+        match unit {
+            1 => std::ptr::write_bytes(address as *mut u8, value as u8, len),
+            8 if value == b => std::ptr::write_bytes(address as *mut u8, value as u8, len),
+            2 => (0..len)
+                .step_by(2)
+                .for_each(|i| store_le::<2>(address + i, value)),
+            4 => (0..len)
+                .step_by(4)
+                .for_each(|i| store_le::<4>(address + i, value)),
+            _ => (0..len)
+                .step_by(8)
+                .for_each(|i| store_le::<8>(address + i, value)),
+        }
+    }
 }

@@ -6,11 +6,13 @@
 //! after the borrow has ended.
 
 pub mod block;
+pub mod date;
 pub mod dma;
 pub mod edu;
 pub mod effects;
 pub mod memory;
 pub mod nvme;
+pub mod pc;
 pub mod pci;
 pub mod spapr;
 pub mod virtio;

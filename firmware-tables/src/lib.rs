@@ -3,5 +3,6 @@
 //! Pure: a plain description comes in, bytes go out; bytes come in, a tree or a list of findings goes out. Nothing here knows a machine,
 //! a device or a CPU.
 
+pub mod acpi;
 pub mod check;
 pub mod fdt;

@@ -4,7 +4,13 @@
 
 pub mod cli;
 pub mod clock;
+pub mod config;
+pub mod devices;
 pub mod guest;
+pub mod host;
 pub mod observe;
+pub mod pc;
 pub mod pseries;
+pub mod ram;
+pub mod run;
 pub mod selftest;

@@ -11,7 +11,7 @@ const BAD: [&str; 5] = ["BUG", "WARNING", "Oops", "Unexpected", "Kernel panic"];
 /// The kernel's own warning that `multitce=off` changed a firmware feature late.
 const LATE_FEATURE: &str = "check_features+";
 
-/// A run of `viommu boot pseries`.
+/// A run of `viommu boot`.
 #[derive(Debug)]
 pub struct Boot {
     /// Console and the program's own words.
@@ -31,15 +31,23 @@ pub fn finished(output: &Output, report: &Path) -> Boot {
     }
 }
 
-/// Boots and demands this status.
+/// Boots a pseries and demands this status.
 ///
 /// # Panics
 /// If it has another.
 pub fn run(args: &[&str], status: i32) -> Boot {
+    run_on("pseries", args, status)
+}
+
+/// Boots a machine and demands this status.
+///
+/// # Panics
+/// If it has another.
+pub fn run_on(machine: &str, args: &[&str], status: i32) -> Boot {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("report.json");
     let output = Command::new(binary())
-        .args(["boot", "pseries", "--report"])
+        .args(["boot", machine, "--report"])
         .arg(&path)
         .args(args)
         .output()
@@ -64,12 +72,20 @@ pub fn tail(log: &str) -> String {
     console.chain(words).collect::<Vec<_>>().join("\n")
 }
 
-/// Boots and demands what every good boot has: userspace, an orderly end, no complaint of the kernel's.
+/// Boots a pseries and demands what every good boot has: userspace, an orderly end, no complaint of the kernel's.
 ///
 /// # Panics
 /// If it has not.
 pub fn boot(args: &[&str]) -> Boot {
-    let boot = run(args, 0);
+    boot_on("pseries", args)
+}
+
+/// As [`boot`] for any machine.
+///
+/// # Panics
+/// If it has not.
+pub fn boot_on(machine: &str, args: &[&str]) -> Boot {
+    let boot = run_on(machine, args, 0);
     let log = &boot.log;
     for line in log.lines().filter(|l| l.contains("] ")) {
         assert!(

@@ -91,6 +91,24 @@ pub(crate) fn load_slow<F: FrontEnd>(
     Ok(u64::from_le_bytes(bytes))
 }
 
+/// Loads what will be stored to: it is an error if a store could not be done.
+#[cold]
+#[inline(never)]
+pub(crate) fn modify_slow<F: FrontEnd>(
+    f: &mut F,
+    shared: &mut Shared,
+    bus: &mut dyn Bus,
+    ea: u64,
+    n: usize,
+) -> Result<u64, Fault> {
+    f.translate(shared, ea, Access::Write)?;
+    let last = ea.wrapping_add(n as u64 - 1);
+    if (ea ^ last) & !(PAGE - 1) != 0 {
+        f.translate(shared, last & !(PAGE - 1), Access::Write)?;
+    }
+    load_slow(f, shared, bus, ea, n)
+}
+
 #[cold]
 #[inline(never)]
 pub(crate) fn store_slow<F: FrontEnd>(
@@ -120,6 +138,39 @@ pub(crate) fn store_slow<F: FrontEnd>(
         )?;
     }
     Ok(())
+}
+
+/// Loads 16 bytes.
+#[cold]
+#[inline(never)]
+pub(crate) fn load_wide_slow<F: FrontEnd>(
+    f: &mut F,
+    shared: &mut Shared,
+    bus: &mut dyn Bus,
+    ea: u64,
+) -> Result<[u64; 2], Fault> {
+    let low = load_slow(f, shared, bus, ea, 8)?;
+    let high = load_slow(f, shared, bus, ea.wrapping_add(8), 8)?;
+    Ok([low, high])
+}
+
+/// Stores 16 bytes.
+#[cold]
+#[inline(never)]
+pub(crate) fn store_wide_slow<F: FrontEnd>(
+    f: &mut F,
+    shared: &mut Shared,
+    bus: &mut dyn Bus,
+    ea: u64,
+    value: [u64; 2],
+) -> Result<(), Fault> {
+    let last = ea.wrapping_add(15);
+    if (ea ^ last) & !(PAGE - 1) != 0 {
+        f.translate(shared, ea, Access::Write)?;
+        f.translate(shared, last & !(PAGE - 1), Access::Write)?;
+    }
+    store_slow(f, shared, bus, ea, 8, value[0])?;
+    store_slow(f, shared, bus, ea.wrapping_add(8), 8, value[1])
 }
 
 /// Loads `N` bytes at an effective address, as a little-endian number.
@@ -162,6 +213,43 @@ pub fn store<const N: usize, F: FrontEnd>(
         }
         None => store_slow(f, shared, bus, ea, N, value),
     }
+}
+
+/// Copies up to `len` bytes upwards between effective addresses, as if in pieces of `unit` bytes: as many as lie in the two pages and are
+/// in the soft TLB. The number copied, a multiple of `unit`; 0 if the caller has to go another way.
+pub fn copy_up<F: FrontEnd>(f: &mut F, to: u64, from: u64, len: u64, unit: u64) -> u64 {
+    let core = f.core();
+    let (Some(target), Some(source)) = (
+        core.tlb.write_hit::<1>(to, core.context_of(to)),
+        core.tlb.read_hit::<1>(from, core.context_of(from)),
+    ) else {
+        return 0;
+    };
+    let mut len = len.min(PAGE - to % PAGE).min(PAGE - from % PAGE);
+    // What is written may be read again: no further than to where it begins.
+    if target > source {
+        len = len.min((target - source) as u64);
+    } else if source - target < unit as usize {
+        return 0;
+    }
+    len -= len % unit;
+    // SAFETY: the soft TLB holds pages of RAM only, and neither range leaves its page. Where they overlap, the target is below.
+    unsafe { ram::copy_down(target, source, len as usize) };
+    len
+}
+
+/// Stores a value of `unit` bytes (1, 2, 4 or 8) again and again, upwards from an effective address, to at most `len` bytes, as
+/// [`copy_up`] copies.
+pub fn fill_up<F: FrontEnd>(f: &mut F, to: u64, value: u64, len: u64, unit: u64) -> u64 {
+    let core = f.core();
+    let Some(target) = core.tlb.write_hit::<1>(to, core.context_of(to)) else {
+        return 0;
+    };
+    let len = len.min(PAGE - to % PAGE);
+    let len = len - len % unit;
+    // SAFETY: as in `copy_up`.
+    unsafe { ram::fill(target, len as usize, value, unit as usize) };
+    len
 }
 
 /// Zeroes `len` bytes (a power of two, at most a page) at the effective address, aligned down to `len`.

@@ -34,6 +34,8 @@ pub struct Core {
 pub(crate) struct Exchange {
     /// A loaded value.
     pub value: u64,
+    /// Its upper half, if it has 16 bytes; also of a value to be stored.
+    pub value_high: u64,
     /// To be taken from the counter of instructions left, so that the next block is not entered.
     pub bias: u64,
     /// The counter when compiled code was left.

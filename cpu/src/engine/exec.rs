@@ -9,7 +9,7 @@ use crate::bus::Bus;
 use crate::jit::{self, Exit};
 use crate::ram::{HostPage, PAGE};
 
-pub use super::access::{load, store, zero_aligned};
+pub use super::access::{copy_up, fill_up, load, store, zero_aligned};
 pub use super::core::Core;
 pub use super::front_end::{Access, Fault, FrontEnd, Pure, Stop, Translation};
 pub use super::interpret::NEXT_PC;

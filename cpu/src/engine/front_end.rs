@@ -57,11 +57,15 @@ pub trait FrontEnd {
     /// answer is no instruction, and `code` is longer in the next call.
     fn decode(&mut self, code: &[u8], max: u32, out: &mut Decoded);
 
-    /// Carries out [`super::uop::Op::Call`] or [`super::uop::Op::CallEnd`]. [`Core::pc`] is the instruction's address.
+    /// Carries out [`super::uop::Op::Call`] or [`super::uop::Op::CallEnd`]. [`Core::pc`] is the instruction's address. Of an access that has
+    /// to be aligned, and is not, it records the exception.
     ///
     /// # Errors
     /// [`Fault`] after an exception is recorded.
     fn call(&mut self, shared: &mut Shared, bus: &mut dyn Bus, uop: Uop) -> Result<(), Fault>;
+
+    /// Carries out [`super::uop::Op::Vec`] or [`super::uop::Op::VecMask`].
+    fn vector(_regs: &mut [u64; 256], _uop: &Uop) {}
 
     /// The exception that is recorded, as numbers: for a comparison of tiers.
     fn exception(&self) -> Option<[u64; 4]>;

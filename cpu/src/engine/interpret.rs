@@ -5,11 +5,13 @@
 )]
 
 use super::Shared;
-use super::access::{load_slow, store_slow};
+use super::access::{load_slow, load_wide_slow, modify_slow, store_slow, store_wide_slow};
+use super::alu;
 use super::code::Block;
 use super::core::Core;
+use super::flags::{self, Kind};
 use super::front_end::{Fault, FrontEnd, Pure};
-use super::uop::{Op, R_CA, R_CA32, R_SO, Uop};
+use super::uop::{Op, R_CA, R_CA32, R_FLAG_OP, R_FLAG_OPERAND, R_FLAG_RESULT, R_SO, Uop};
 use crate::bus::Bus;
 use crate::ram;
 
@@ -48,6 +50,11 @@ fn compare<T: Ord>(a: T, b: T, so: u64) -> u64 {
 }
 
 #[inline(always)]
+fn low32(v: u64) -> u64 {
+    v & 0xffff_ffff
+}
+
+#[inline(always)]
 fn twice32(v: u64) -> u64 {
     let v = v & 0xffff_ffff;
     v | v << 32
@@ -66,6 +73,28 @@ pub(crate) fn simple(core: &mut Core, pure: &[Pure], base: u64, u: &Uop) -> bool
         ($v:expr) => {{
             let v = $v;
             core.regs[u.d as usize] = v;
+        }};
+    }
+    macro_rules! y {
+        () => {
+            r!(u.b).wrapping_add(u.imm)
+        };
+    }
+    macro_rules! only_flags {
+        ($op:expr, $result:expr $(, $operand:expr)?) => {{
+            let result = $result;
+            $(r!(R_FLAG_OPERAND) = $operand;)?
+            r!(R_FLAG_OP) = $op;
+            r!(R_FLAG_RESULT) = result;
+        }};
+    }
+    macro_rules! with_flags {
+        ($op:expr, $result:expr $(, $operand:expr)?) => {{
+            let result = $result;
+            $(r!(R_FLAG_OPERAND) = $operand;)?
+            r!(R_FLAG_OP) = $op;
+            r!(R_FLAG_RESULT) = result;
+            r!(u.d) = result;
         }};
     }
     match u.op {
@@ -182,6 +211,60 @@ pub(crate) fn simple(core: &mut Core, pure: &[Pure], base: u64, u: &Uop) -> bool
         Op::CmpU32I => set!(compare(r!(u.a) as u32, u.imm as u32, r!(R_SO))),
 
         Op::Ea32 => set!(r!(u.a).wrapping_add(r!(u.b)).wrapping_add(u.imm) & 0xffff_ffff),
+        Op::Lea => set!(
+            r!(u.a)
+                .wrapping_add(r!(u.b) << (u.aux & 3))
+                .wrapping_add(u.imm)
+        ),
+        Op::Add32 => set!(low32(r!(u.a).wrapping_add(y!()))),
+        Op::Sub32 => set!(low32(r!(u.a).wrapping_sub(y!()))),
+        Op::And32 => set!(low32(r!(u.a) & y!())),
+        Op::Or32 => set!(low32(r!(u.a) | y!())),
+        Op::Xor32 => set!(low32(r!(u.a) ^ y!())),
+        Op::AddF64 => with_flags!(Kind::Add.at(3), r!(u.a).wrapping_add(y!()), y!()),
+        Op::SubF64 => with_flags!(Kind::Sub.at(3), r!(u.a).wrapping_sub(y!()), y!()),
+        Op::AndF64 => with_flags!(Kind::Logic.at(3), r!(u.a) & y!()),
+        Op::OrF64 => with_flags!(Kind::Logic.at(3), r!(u.a) | y!()),
+        Op::XorF64 => with_flags!(Kind::Logic.at(3), r!(u.a) ^ y!()),
+        Op::AddF32 => with_flags!(Kind::Add.at(2), low32(r!(u.a).wrapping_add(y!())), y!()),
+        Op::SubF32 => with_flags!(Kind::Sub.at(2), low32(r!(u.a).wrapping_sub(y!())), y!()),
+        Op::AndF32 => with_flags!(Kind::Logic.at(2), low32(r!(u.a) & y!())),
+        Op::OrF32 => with_flags!(Kind::Logic.at(2), low32(r!(u.a) | y!())),
+        Op::XorF32 => with_flags!(Kind::Logic.at(2), low32(r!(u.a) ^ y!())),
+        Op::CmpF64 => only_flags!(Kind::Cmp.at(3), r!(u.a), y!()),
+        Op::CmpF32 => only_flags!(Kind::Cmp.at(2), r!(u.a), y!()),
+        Op::TestF64 => only_flags!(Kind::Logic.at(3), r!(u.a) & y!()),
+        Op::TestF32 => only_flags!(Kind::Logic.at(2), r!(u.a) & y!()),
+        Op::AluF => alu::carry_out(&mut core.regs, u),
+        Op::ShlN32 => set!(u64::from((r!(u.a) as u32) << (y!() & 31))),
+        Op::ShrN32 => set!(u64::from((r!(u.a) as u32) >> (y!() & 31))),
+        Op::SarN32 => set!(u64::from(((r!(u.a) as i32) >> (y!() & 31)) as u32)),
+        Op::ShlN64 => set!(r!(u.a) << (y!() & 63)),
+        Op::ShrN64 => set!(r!(u.a) >> (y!() & 63)),
+        Op::SarN64 => set!(((r!(u.a) as i64) >> (y!() & 63)) as u64),
+        Op::SetCc => set!(r!(u.d) & !0xff | u64::from(flags::condition(&core.regs, u.a))),
+        Op::Cmov64 => {
+            if flags::condition(&core.regs, u.a) {
+                set!(r!(u.b));
+            }
+        }
+        Op::Cmov32 => {
+            let from = if flags::condition(&core.regs, u.a) {
+                u.b
+            } else {
+                u.d
+            };
+            set!(low32(r!(from)));
+        }
+        Op::Cmov16 => {
+            if flags::condition(&core.regs, u.a) {
+                set!(r!(u.d) & !0xffff | r!(u.b) & 0xffff);
+            }
+        }
+        // For compiled code, which branches by it.
+        Op::Jcc | Op::JccReg => {
+            core.exchange.value = u64::from(flags::condition(&core.regs, u.d));
+        }
         _ => return false,
     }
     true
@@ -245,6 +328,25 @@ pub(super) fn block<F: FrontEnd>(
                 set!($conv(raw));
             }};
         }
+        macro_rules! ldm {
+            ($n:literal) => {{
+                let ea = ea!();
+                let core = f.core();
+                let raw = match core.tlb.write_hit::<$n>(ea, core.context_of(ea)) {
+                    // SAFETY: as for loads.
+                    Some(host) => unsafe { ram::load_le::<$n>(host) },
+                    None => {
+                        let place = shared.code.place_of(i - 1);
+                        core.pc = base.wrapping_add(u64::from(place.offset));
+                        match modify_slow(f, shared, bus, ea, $n) {
+                            Ok(v) => v,
+                            Err(Fault) => fault!(),
+                        }
+                    }
+                };
+                set!(raw);
+            }};
+        }
         macro_rules! st {
             ($n:literal, $conv:expr) => {{
                 let ea = ea!();
@@ -262,6 +364,20 @@ pub(super) fn block<F: FrontEnd>(
                     }
                 }
             }};
+        }
+        macro_rules! check_aligned {
+            ($ea:expr) => {
+                if u.aux & 1 != 0 && $ea & 15 != 0 {
+                    let place = shared.code.place_of(i - 1);
+                    let core = f.core();
+                    core.pc = base.wrapping_add(u64::from(place.offset));
+                    core.executed = before + u64::from(place.index);
+                    core.regs[NEXT_PC] = base.wrapping_add(place.end());
+                    if f.call(shared, bus, u).is_err() {
+                        fault!()
+                    }
+                }
+            };
         }
         match u.op {
             Op::Ld8 => ld!(1, |v: u64| v),
@@ -282,6 +398,50 @@ pub(super) fn block<F: FrontEnd>(
             Op::St16R => st!(2, |v: u64| u64::from((v as u16).swap_bytes())),
             Op::St32R => st!(4, |v: u64| u64::from((v as u32).swap_bytes())),
             Op::St64R => st!(8, |v: u64| v.swap_bytes()),
+            Op::LdM8 => ldm!(1),
+            Op::LdM16 => ldm!(2),
+            Op::LdM32 => ldm!(4),
+            Op::LdM64 => ldm!(8),
+            Op::Ld128 => {
+                let ea = ea!();
+                check_aligned!(ea);
+                let core = f.core();
+                let [low, high] = match core.tlb.read_hit::<16>(ea, core.context_of(ea)) {
+                    // SAFETY: the soft TLB holds pages of RAM only, and the hit covers all bytes.
+                    Some(host) => unsafe { [ram::load_le::<8>(host), ram::load_le::<8>(host + 8)] },
+                    None => {
+                        let place = shared.code.place_of(i - 1);
+                        core.pc = base.wrapping_add(u64::from(place.offset));
+                        match load_wide_slow(f, shared, bus, ea) {
+                            Ok(v) => v,
+                            Err(Fault) => fault!(),
+                        }
+                    }
+                };
+                r!(u.d) = low;
+                r!(u.d.wrapping_add(1)) = high;
+            }
+            Op::St128 => {
+                let ea = ea!();
+                check_aligned!(ea);
+                let value = [r!(u.d), r!(u.d.wrapping_add(1))];
+                let core = f.core();
+                match core.tlb.write_hit::<16>(ea, core.context_of(ea)) {
+                    // SAFETY: as for loads; pages with cached code are never in the store table.
+                    Some(host) => unsafe {
+                        ram::store_le::<8>(host, value[0]);
+                        ram::store_le::<8>(host + 8, value[1]);
+                    },
+                    None => {
+                        let place = shared.code.place_of(i - 1);
+                        core.pc = base.wrapping_add(u64::from(place.offset));
+                        if store_wide_slow(f, shared, bus, ea, value).is_err() {
+                            fault!()
+                        }
+                    }
+                }
+            }
+            Op::Vec | Op::VecMask => F::vector(&mut f.core().regs, &u),
             Op::Call => {
                 let place = shared.code.place_of(i - 1);
                 let core = f.core();
@@ -315,6 +475,24 @@ pub(super) fn block<F: FrontEnd>(
             Op::BcReg => {
                 if (r!(u.a) & u64::from(u.b) != 0) == (u.d != 0) {
                     return branch(r!(u.imm as u8) & !3, INDIRECT);
+                }
+                return branch(base.wrapping_add(u64::from(u.aux)), 1);
+            }
+            Op::Jcc => {
+                if flags::condition(&f.core().regs, u.d) {
+                    return branch(base.wrapping_add(u.imm), 0);
+                }
+                return branch(base.wrapping_add(u64::from(u.aux)), 1);
+            }
+            Op::JccReg => {
+                if flags::condition(&f.core().regs, u.d) {
+                    return branch(r!(u.a), INDIRECT);
+                }
+                return branch(base.wrapping_add(u64::from(u.aux)), 1);
+            }
+            Op::Bz => {
+                if (r!(u.a) == 0) == (u.d != 0) {
+                    return branch(base.wrapping_add(u.imm), 0);
                 }
                 return branch(base.wrapping_add(u64::from(u.aux)), 1);
             }

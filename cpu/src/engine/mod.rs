@@ -6,9 +6,11 @@
 //! records an exception, or a micro-operation asks to leave.
 
 mod access;
+pub mod alu;
 pub mod code;
 pub(crate) mod core;
 pub mod exec;
+pub mod flags;
 mod front_end;
 pub(crate) mod interpret;
 pub mod tlb;
@@ -21,7 +23,7 @@ use vm_memory::GuestMemoryMmap;
 use vm_memory::bitmap::Bitmap;
 
 use crate::ram::Ram;
-pub(crate) use access::{load_slow, store_slow};
+pub(crate) use access::{load_slow, load_wide_slow, modify_slow, store_slow, store_wide_slow};
 pub use code::CodeCache;
 pub use front_end::FrontEnd;
 

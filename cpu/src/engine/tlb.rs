@@ -26,20 +26,42 @@ fn page_of(ea: u64, n: usize) -> u64 {
     ea.wrapping_add(n as u64 - 1) >> 12
 }
 
-/// One entry of 16 bytes.
-#[derive(Clone, Copy, Debug)]
+/// Pages for one kind of access, by number of the page. Two tables of eight bytes to an entry, which a host addresses without a shift.
+#[derive(Debug)]
 #[repr(C)]
-pub struct Entry {
+pub struct Table {
     /// Number of the effective page | [`context_tag`], or all ones.
-    pub tag: u64,
+    pub tags: [u64; ENTRIES],
     /// Host address minus effective address.
-    pub addend: usize,
+    pub addends: [usize; ENTRIES],
 }
 
-const EMPTY: Entry = Entry {
-    tag: INVALID,
-    addend: 0,
-};
+impl Default for Table {
+    fn default() -> Self {
+        Table {
+            tags: [INVALID; ENTRIES],
+            addends: [0; ENTRIES],
+        }
+    }
+}
+
+impl Table {
+    #[inline(always)]
+    fn hit<const N: usize>(&self, ea: u64, ctx: u64) -> Option<usize> {
+        let i = index(ea);
+        (self.tags[i] == page_of(ea, N) | ctx).then(|| (ea as usize).wrapping_add(self.addends[i]))
+    }
+
+    fn fill(&mut self, ea: u64, ctx: u64, host: HostPage) {
+        let (page, i) = (ea & !(PAGE - 1), index(ea));
+        self.tags[i] = page_of(ea, 1) | ctx;
+        self.addends[i] = host.address().wrapping_sub(page as usize);
+    }
+
+    fn clear(&mut self) {
+        self.tags.fill(INVALID);
+    }
+}
 
 /// One entry of the jump cache.
 #[derive(Clone, Copy, Debug)]
@@ -67,9 +89,9 @@ const NO_JUMP: Jump = Jump {
 #[repr(C)]
 pub struct Tlb {
     /// For loads.
-    pub read: [Entry; ENTRIES],
+    pub read: Table,
     /// For stores.
-    pub write: [Entry; ENTRIES],
+    pub write: Table,
     jumps: Box<[Jump]>,
     /// Pages of which there may be entries in `jumps`.
     jump_pages: FxHashSet<u64>,
@@ -86,8 +108,8 @@ impl Default for Tlb {
     fn default() -> Self {
         let jumps = vec![NO_JUMP; JUMPS].into_boxed_slice();
         Tlb {
-            read: [EMPTY; ENTRIES],
-            write: [EMPTY; ENTRIES],
+            read: Table::default(),
+            write: Table::default(),
             jumps_at: jumps.as_ptr() as usize,
             jumps,
             jump_pages: FxHashSet::default(),
@@ -114,33 +136,23 @@ impl Tlb {
     /// Host address for a load of `N` bytes at `ea` in context `ctx`, if cached and within one page.
     #[inline(always)]
     pub fn read_hit<const N: usize>(&self, ea: u64, ctx: u64) -> Option<usize> {
-        let e = &self.read[index(ea)];
-        (e.tag == page_of(ea, N) | ctx).then(|| (ea as usize).wrapping_add(e.addend))
+        self.read.hit::<N>(ea, ctx)
     }
 
     /// Host address for a store, likewise.
     #[inline(always)]
     pub fn write_hit<const N: usize>(&self, ea: u64, ctx: u64) -> Option<usize> {
-        let e = &self.write[index(ea)];
-        (e.tag == page_of(ea, N) | ctx).then(|| (ea as usize).wrapping_add(e.addend))
+        self.write.hit::<N>(ea, ctx)
     }
 
     /// Caches a page for loads.
     pub fn fill_read(&mut self, ea: u64, ctx: u64, host: HostPage) {
-        let page = ea & !(PAGE - 1);
-        self.read[index(ea)] = Entry {
-            tag: page_of(ea, 1) | ctx,
-            addend: host.address().wrapping_sub(page as usize),
-        };
+        self.read.fill(ea, ctx, host);
     }
 
     /// Caches a page for stores.
     pub fn fill_write(&mut self, ea: u64, ctx: u64, host: HostPage) {
-        let page = ea & !(PAGE - 1);
-        self.write[index(ea)] = Entry {
-            tag: page_of(ea, 1) | ctx,
-            addend: host.address().wrapping_sub(page as usize),
-        };
+        self.write.fill(ea, ctx, host);
     }
 
     /// The jump cache's entry for `pc`.
@@ -177,21 +189,21 @@ impl Tlb {
 
     /// Forgets everything.
     pub fn clear(&mut self) {
-        self.read.fill(EMPTY);
-        self.write.fill(EMPTY);
+        self.read.clear();
+        self.write.clear();
         self.forget_jumps();
     }
 
     /// Forgets all stores.
     pub(super) fn forget_writes(&mut self) {
-        self.write.fill(EMPTY);
+        self.write.clear();
     }
 
     /// Forgets stores to a page of the host, which now holds code.
     pub fn drop_writes_to(&mut self, host: HostPage) {
-        for e in self.write.iter_mut() {
-            if e.tag != INVALID && e.addend.wrapping_add((e.tag << 12) as usize) == host.address() {
-                *e = EMPTY;
+        for (tag, addend) in self.write.tags.iter_mut().zip(&self.write.addends) {
+            if *tag != INVALID && addend.wrapping_add((*tag << 12) as usize) == host.address() {
+                *tag = INVALID;
             }
         }
     }
@@ -205,9 +217,9 @@ impl Tlb {
         let mut page = ea & !(PAGE - 1);
         for _ in 0..len.div_ceil(PAGE).max(1) {
             for table in [&mut self.read, &mut self.write] {
-                let e = &mut table[index(page)];
-                if e.tag << 12 == page {
-                    *e = EMPTY;
+                let tag = &mut table.tags[index(page)];
+                if *tag << 12 == page {
+                    *tag = INVALID;
                 }
             }
             if self.jump_pages.remove(&page) {
@@ -263,7 +275,7 @@ impl Tlb {
                         self.drop_writes_to(host);
                     }
                 }
-                None => self.write.fill(EMPTY),
+                None => self.write.clear(),
             }
             self.seen_code_pages = code.code_pages_made();
         }

@@ -6,6 +6,14 @@
 /// Number of a register in the flat file.
 pub type Reg = u8;
 
+/// Lazy flags (see [`super::flags`]): how the flags follow from the other three.
+pub const R_FLAG_OP: Reg = 22;
+/// Lazy flags: the result, or the first operand of a comparison.
+pub const R_FLAG_RESULT: Reg = 23;
+/// Lazy flags: the second operand, or what else the operation needs.
+pub const R_FLAG_OPERAND: Reg = 24;
+/// Lazy flags: the carry that came in.
+pub const R_FLAG_CARRY: Reg = 25;
 /// Always zero.
 pub const R_ZERO: Reg = 34;
 /// Carry, 0 or 1.
@@ -205,6 +213,90 @@ pub enum Op {
     Bdnz,
     /// As Bdnz on the low 32 bits.
     Bdnz32,
+    /// d = a + (b << aux) + imm.
+    Lea,
+    /// d = low 32 bits of a + y, zero-extended. In this operation and the following, y = b + imm.
+    Add32,
+    /// d = low 32 bits of a - y.
+    Sub32,
+    /// d = low 32 bits of a & y.
+    And32,
+    /// d = low 32 bits of a | y.
+    Or32,
+    /// d = low 32 bits of a ^ y.
+    Xor32,
+    /// d = a + y, with lazy flags (see [`super::flags`]).
+    AddF64,
+    /// d = a - y, with flags.
+    SubF64,
+    /// d = a & y, with flags.
+    AndF64,
+    /// d = a | y, with flags.
+    OrF64,
+    /// d = a ^ y, with flags.
+    XorF64,
+    /// Flags of a - y.
+    CmpF64,
+    /// Flags of a & y.
+    TestF64,
+    /// d = low 32 bits of a + y, with flags.
+    AddF32,
+    /// d = low 32 bits of a - y, with flags.
+    SubF32,
+    /// d = low 32 bits of a & y, with flags.
+    AndF32,
+    /// d = low 32 bits of a | y, with flags.
+    OrF32,
+    /// d = low 32 bits of a ^ y, with flags.
+    XorF32,
+    /// Flags of a - y, 32 bits.
+    CmpF32,
+    /// Flags of a & y, 32 bits.
+    TestF32,
+    /// Another operation with flags: see [`super::alu`], of which `aux` is the kind and size.
+    AluF,
+    /// d = a << y, 32 bits; this and the following take the count modulo the width.
+    ShlN32,
+    /// d = a >> y, 32 bits.
+    ShrN32,
+    /// d = a >> y, arithmetic, 32 bits, zero-extended.
+    SarN32,
+    /// d = a << y.
+    ShlN64,
+    /// d = a >> y.
+    ShrN64,
+    /// d = a >> y, arithmetic.
+    SarN64,
+    /// The low byte of d = condition a holds (as encoded in Jcc).
+    SetCc,
+    /// If condition a holds, d = b.
+    Cmov64,
+    /// d = low 32 bits of: b if condition a holds, else d.
+    Cmov32,
+    /// If condition a holds, the low 16 bits of d = those of b.
+    Cmov16,
+    /// If condition d holds go to block address + imm, else + aux.
+    Jcc,
+    /// If condition d holds go to `r[a]`, else to block address + aux.
+    JccReg,
+    /// If (`r[a]` == 0) == (d != 0) go to block address + imm, else + aux.
+    Bz,
+    /// d = 1 byte that will be stored to: it is an error if it cannot be.
+    LdM8,
+    /// d = 2 bytes, likewise.
+    LdM16,
+    /// d = 4 bytes, likewise.
+    LdM32,
+    /// d = 8 bytes, likewise.
+    LdM64,
+    /// d, d + 1 = 16 bytes. With aux 1 the address is a multiple of 16, or the front end's [`super::FrontEnd::call`] fails.
+    Ld128,
+    /// Store 16 bytes of d and d + 1, likewise.
+    St128,
+    /// The front end's [`super::FrontEnd::vector`] on registers: d, d + 1 = operation aux of d, d + 1 and b, b + 1, with imm.
+    Vec,
+    /// Likewise, of b, b + 1 to register d alone.
+    VecMask,
 }
 
 /// An identity operation does not exist: instructions without effect make no micro-operation.

@@ -7,6 +7,8 @@ use crate::ppc64::forms::{Class, FORMS, Form, Kind};
 use crate::ppc64::regs::{MSR_LE, MSR_SF};
 use crate::ppc64::{Cpu, Exit};
 
+mod x86;
+
 const RAM: u64 = 1 << 20;
 const CODE: u64 = 0x1000;
 const SC1: u32 = 0x4400_0022;

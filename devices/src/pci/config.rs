@@ -271,6 +271,27 @@ impl ConfigSpace {
         self.add_capability(CAP_PCIE, &body, &writable)
     }
 
+    /// Appends the PCI Express capability of a root port with a slot of this number. Returns its offset. PCIe 6.0 §7.5.3.
+    pub fn add_root_port(&mut self, slot: u16) -> u16 {
+        let mut body = [0u8; 0x3a];
+        let mut writable = [0u8; 0x3a];
+        body[0] = 0x42; // version 2, root port
+        body[3] = 0x80; // device capabilities: role-based error reporting
+        writable[6..8].copy_from_slice(&0x7fffu16.to_le_bytes()); // device control
+        body[0x0a] = 0x11; // link capabilities: 2.5 GT/s, x1
+        body[0x0d] = slot as u8; // port number
+        writable[0x0e] = 0xc3; // link control
+        body[0x10] = 0x11; // link status
+        body[0x12..0x16].copy_from_slice(&(u32::from(slot & 0x1fff) << 19).to_le_bytes());
+        writable[0x1a] = 0x1f; // root control
+        body[0x22] = 0x10; // device capabilities 2: completion timeout disable
+        body[0x24] = 0x20; // end-to-end TLP prefixes
+        writable[0x26] = 0x1f; // device control 2
+        body[0x2a] = 0x02; // link capabilities 2: 2.5 GT/s
+        body[0x2e] = 0x01; // link control 2: target 2.5 GT/s
+        self.add_capability(CAP_PCIE, &body, &writable)
+    }
+
     /// Reads 1, 2 or 4 aligned bytes. What lies outside reads 0.
     pub fn read(&self, offset: u16, size: u8) -> u32 {
         let mut value = [0u8; 4];

@@ -1,10 +1,13 @@
 //! PCI: what a function is to its host bridge, configuration space, BARs, MSI and MSI-X.
 
+pub mod bridge;
 pub mod config;
+pub mod host;
 pub mod intx;
 pub mod msi;
 pub mod msix;
 pub mod regs;
+pub mod requester;
 
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,8 @@
-//! Rules that a device tree must hold, each with its source, and what a given tree breaks.
+//! Rules that a device tree ([`pseries`]) or a set of ACPI tables ([`acpi::tables`]) must hold, each with its source, and what is broken.
 //!
 //! The rules take any tree that the parser takes, of any machine; nothing here trusts a length or a reference.
 
+pub mod acpi;
 mod connectors;
 mod papr;
 mod phb;

@@ -1,8 +1,11 @@
-//! What a run of the check guest must show: hashes seen by the guest and by the host, and the created window.
+//! What a run of the check guest must show: hashes seen by the guest and by the host, and what the IOMMU did.
 
 use std::path::Path;
 
+use viommu_devices::vtd::Counters;
+
 use super::disk::sha256;
+use crate::observe::Report;
 use crate::observe::report::Check;
 
 /// Bytes that the guest reads from the start of the disk.
@@ -101,6 +104,29 @@ pub fn window(log: &str) -> Check {
             .unwrap_or("no line \"ibm,create-pe-dma-window ... returned 0\"")
             .trim()
             .to_owned(),
+    }
+}
+
+/// The units translated requests and refused none.
+pub fn translated(report: &Report) -> Check {
+    let units = report.units();
+    let sum = |f: fn(&Counters) -> u64| units.iter().map(|u| f(&u.counters)).sum::<u64>();
+    let (requests, faults) = (sum(|c| c.iotlb_hits + c.iotlb_misses), sum(|c| c.faults));
+    Check {
+        name: "DMA through VT-d".into(),
+        ok: requests != 0 && faults == 0,
+        detail: format!("{requests} requests translated, {faults} fault(s)"),
+    }
+}
+
+/// Interrupts went through entries of a remapping table.
+pub fn remapped(report: &Report) -> Check {
+    let units = report.units();
+    let remapped: u64 = units.iter().map(|u| u.counters.interrupts.remapped).sum();
+    Check {
+        name: "interrupts through VT-d".into(),
+        ok: remapped != 0,
+        detail: format!("{remapped} interrupts remapped"),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The command line: arguments ([`args`]), what they mean ([`boot`] and its neighbours), the run ([`session`]), what is printed ([`output`]).
+//! The command line: arguments ([`args`]), what they mean ([`pseries`], [`pc`] and what they share in [`images`] and [`boot`]), the run ([`session`]), what is printed ([`output`]).
 //!
 //! Exit status: 0 all is well; 1 the run failed (the guest died, a check did not hold); 2 the user has to mend something.
 
@@ -6,10 +6,12 @@ pub mod args;
 pub mod boot;
 pub mod check;
 pub mod disk;
-pub mod dt;
 pub mod guests;
+pub mod images;
 pub mod logger;
 pub mod output;
+pub mod pc;
+pub mod pseries;
 pub mod report;
 pub mod session;
 pub mod status;
@@ -22,7 +24,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
-use args::{Args, Command, Platform};
+use args::{AcpiPlatform, Args, Command, Platform, TreePlatform};
 
 /// How a command failed.
 #[derive(Debug)]
@@ -61,12 +63,16 @@ pub fn main() -> ExitCode {
 
 fn run(args: Args) -> Result<(), Failure> {
     match args.command {
-        Command::Boot {
-            platform: Platform::Pseries(boot),
-        } => boot::boot(&boot),
+        Command::Boot { platform } => match platform {
+            Platform::Pseries(args) => pseries::run(&args),
+            Platform::Pc(args) => pc::run(&args),
+        },
         Command::Dt {
-            platform: Platform::Pseries(boot),
-        } => dt::print(&boot),
+            platform: TreePlatform::Pseries(args),
+        } => pseries::print_tree(&args),
+        Command::Acpi {
+            platform: AcpiPlatform::Pc(args),
+        } => pc::print_tables(&args),
         Command::Guest { action } => guests::run(&action),
         Command::Selftest(selftest) => guests::selftest(&selftest),
         Command::Completions { shell } => {

@@ -3,14 +3,55 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use super::args::RunArgs;
 use super::status::Status;
 use super::terminal::Terminal;
 use super::{Failure, output};
+use crate::config::End;
+use crate::host::{Host, HostInput, Moment};
 use crate::observe::Report;
 use crate::observe::profile::{Profile, Symbols};
-use crate::observe::report::HostSummary;
-use crate::pseries::host::Moment;
-use crate::pseries::{End, Host, HostInput, Machine, MachineConfig, OnReboot};
+use crate::observe::report::{Check, HostSummary};
+use viommu_cpu::engine::EngineStats;
+
+/// A machine that the command line can boot.
+pub trait Bootable: Sized {
+    /// What it is built from.
+    type Config: Clone;
+
+    /// The same configuration with the images, which are gone from `config`.
+    fn take_images(config: &mut Self::Config) -> Self::Config;
+
+    /// Builds it, to run for this many instructions at most.
+    ///
+    /// # Errors
+    /// What the user has to mend.
+    fn build(config: Self::Config, max_instructions: Option<u64>) -> Result<Self, Failure>;
+
+    /// The kernel command line.
+    fn append(config: &Self::Config) -> &str;
+
+    /// The kernel's file.
+    fn kernel(config: &Self::Config) -> Option<&[u8]>;
+
+    /// Runs until the end of the run.
+    fn run(&mut self, host: &mut dyn Host) -> End;
+
+    /// What happened, without checks and host times.
+    fn report(&self, end: &End) -> Report;
+
+    /// Where instructions were executed, of a machine that noted it.
+    fn profile(&self, symbols: &Symbols) -> Profile;
+
+    /// What the CPUs' engine did.
+    fn engine_stats(&self) -> EngineStats;
+
+    /// The console's lines.
+    fn log(&self) -> &str;
+
+    /// What a guest that checks its disk must have done to the IOMMU on the way.
+    fn checks(config: &Self::Config, outcome: &Outcome) -> Vec<Check>;
+}
 
 /// Set by Ctrl-C and by the signals that ask a process to end, so that the run ends in order: the terminal is restored, the default disk
 /// image is deleted.
@@ -56,27 +97,37 @@ impl Session {
         })
     }
 
-    /// Runs the machine, and again after each reboot if it is to restart. `max_instructions` holds for all of it.
+    /// Runs the machine, and again after each reboot if it is to restart. The most instructions hold for all of it. The images are taken
+    /// out of `config`, except for a restart.
     ///
     /// # Errors
     /// The machine cannot be built.
-    pub fn run(mut self, config: &MachineConfig, symbols: &Symbols) -> Result<Outcome, Failure> {
-        let mut config = config.clone();
+    pub fn run<M: Bootable>(
+        mut self,
+        args: &RunArgs,
+        config: &mut M::Config,
+        symbols: &Symbols,
+    ) -> Result<Outcome, Failure> {
+        let mut left = args.max_instructions;
         let mut reboots = 0;
         loop {
             self.phase_seconds.clear();
-            let mut machine = Machine::new(config.clone()).map_err(Failure::user)?;
+            let for_this_run = if args.reboot {
+                config.clone()
+            } else {
+                M::take_images(config)
+            };
+            let mut machine = M::build(for_this_run, left)?;
             let end = machine.run(&mut self);
-            let executed = machine.platform().counters.instructions;
-            config.max_instructions = config.max_instructions.map(|n| n.saturating_sub(executed));
-            if end == End::Reboot && config.on_reboot == OnReboot::Restart {
+            let mut report = machine.report(&end);
+            left = left.map(|n| n.saturating_sub(report.instructions));
+            if end == End::Reboot && args.reboot {
                 reboots += 1;
                 continue;
             }
-            let mut report = machine.report(&end);
             report.reboots = reboots;
-            if config.sample_every != 0 {
-                report.profile = Some(Profile::of(machine.cpus(), config.sample_every, symbols));
+            if args.profile {
+                report.profile = Some(machine.profile(symbols));
                 report.host.engine = Some(machine.engine_stats().into());
             }
             let interrupted = end == End::UserQuit && INTERRUPTED.load(Ordering::Relaxed);
@@ -85,7 +136,7 @@ impl Session {
             }
             self.finish(&mut report);
             return Ok(Outcome {
-                log: machine.platform().console.log().to_owned(),
+                log: machine.log().to_owned(),
                 interrupted,
                 report,
                 end,

@@ -11,6 +11,49 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+/// The processor that a guest is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arch {
+    /// POWER, little-endian: for the pseries machine.
+    Ppc64el,
+    /// x86-64: for the PC.
+    Amd64,
+}
+
+impl Arch {
+    /// Debian's name of it.
+    pub fn debian(self) -> &'static str {
+        match self {
+            Arch::Ppc64el => "ppc64el",
+            Arch::Amd64 => "amd64",
+        }
+    }
+
+    /// The machine's name on the command line.
+    pub fn machine(self) -> &'static str {
+        match self {
+            Arch::Ppc64el => "pseries",
+            Arch::Amd64 => "pc",
+        }
+    }
+
+    /// The guest of this machine that is taken if none is named.
+    pub fn default_guest(self) -> &'static str {
+        match self {
+            Arch::Ppc64el => DEFAULT,
+            Arch::Amd64 => "debian-6.12-amd64",
+        }
+    }
+
+    /// Name of the kernel's file in the cache.
+    fn kernel_file(self) -> &'static str {
+        match self {
+            Arch::Ppc64el => "vmlinux",
+            Arch::Amd64 => "vmlinuz",
+        }
+    }
+}
+
 /// A guest that can be fetched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry {
@@ -18,6 +61,8 @@ pub struct Entry {
     pub name: &'static str,
     /// One line about it.
     pub about: &'static str,
+    /// The processor that it is for.
+    pub arch: Arch,
     /// Page size of its kernel in KiB.
     pub page_kib: u32,
     /// Debian suites that have it, the best first. The others serve while a mirror is being changed and the first cannot be had.
@@ -26,10 +71,8 @@ pub struct Entry {
     meta: &'static str,
 }
 
-/// The guest that is taken if none is named.
+/// The guest of the pseries machine that is taken if none is named.
 pub const DEFAULT: &str = "debian-6.12";
-/// Debian's name of the architecture.
-const ARCH: &str = "ppc64el";
 /// Raised when the form of the cached files changes.
 const FORMAT: u32 = 2;
 /// Packages that a kernel's own package may be divided into begin so.
@@ -55,10 +98,11 @@ const MODULE_FOLDERS: [&str; 6] = [
     "kernel/drivers/block/",
 ];
 
-const ENTRIES: [Entry; 5] = [
+const ENTRIES: [Entry; 7] = [
     Entry {
         name: "debian-6.12",
         about: "Debian 13, Linux 6.12, 4 KiB pages",
+        arch: Arch::Ppc64el,
         page_kib: 4,
         suites: &["trixie", "bookworm-backports"],
         meta: "linux-image-powerpc64le",
@@ -66,6 +110,7 @@ const ENTRIES: [Entry; 5] = [
     Entry {
         name: "debian-6.12-64k",
         about: "Debian 13, Linux 6.12, 64 KiB pages",
+        arch: Arch::Ppc64el,
         page_kib: 64,
         suites: &["trixie", "bookworm-backports"],
         meta: "linux-image-powerpc64le-64k",
@@ -73,6 +118,7 @@ const ENTRIES: [Entry; 5] = [
     Entry {
         name: "debian-6.1",
         about: "Debian 12, Linux 6.1, 64 KiB pages",
+        arch: Arch::Ppc64el,
         page_kib: 64,
         suites: &["bookworm"],
         meta: "linux-image-powerpc64le",
@@ -80,6 +126,7 @@ const ENTRIES: [Entry; 5] = [
     Entry {
         name: "debian-testing",
         about: "Debian testing, its newest Linux, 4 KiB pages",
+        arch: Arch::Ppc64el,
         page_kib: 4,
         suites: &["forky"],
         meta: "linux-image-powerpc64le",
@@ -87,9 +134,26 @@ const ENTRIES: [Entry; 5] = [
     Entry {
         name: "debian-testing-64k",
         about: "Debian testing, its newest Linux, 64 KiB pages",
+        arch: Arch::Ppc64el,
         page_kib: 64,
         suites: &["forky"],
         meta: "linux-image-powerpc64le-64k",
+    },
+    Entry {
+        name: "debian-6.12-amd64",
+        about: "Debian 13, Linux 6.12, for the PC",
+        arch: Arch::Amd64,
+        page_kib: 4,
+        suites: &["trixie", "bookworm-backports"],
+        meta: "linux-image-amd64",
+    },
+    Entry {
+        name: "debian-6.1-amd64",
+        about: "Debian 12, Linux 6.1, for the PC",
+        arch: Arch::Amd64,
+        page_kib: 4,
+        suites: &["bookworm"],
+        meta: "linux-image-amd64",
     },
 ];
 
@@ -98,7 +162,7 @@ const ENTRIES: [Entry; 5] = [
 pub struct Guest {
     /// Its name.
     pub name: String,
-    /// The kernel: an ELF64 file.
+    /// The kernel: an ELF64 file, or a bzImage for the PC.
     pub kernel: PathBuf,
     /// The initramfs: an uncompressed cpio archive.
     pub initrd: PathBuf,
@@ -161,7 +225,8 @@ fn load(name: &str, folder: &Path) -> Option<Guest> {
     if manifest.format != FORMAT || manifest.init != init_hash() {
         return None;
     }
-    for file in ["vmlinux", "initrd.cpio"] {
+    let kernel = entry(name).ok()?.arch.kernel_file();
+    for file in [kernel, "initrd.cpio"] {
         let recorded = manifest.sha256.get(file)?;
         if sha256_file(&folder.join(file)).ok()? != *recorded {
             log::warn!("{}: changed since it was made", folder.join(file).display());
@@ -170,7 +235,7 @@ fn load(name: &str, folder: &Path) -> Option<Guest> {
     }
     Some(Guest {
         name: name.to_string(),
-        kernel: folder.join("vmlinux"),
+        kernel: folder.join(kernel),
         initrd: folder.join("initrd.cpio"),
         release: manifest.release,
         suite: manifest.suite,
@@ -211,24 +276,25 @@ pub(super) fn fetch_into(
         return Ok(guest);
     }
     let packages = open(cache)?;
-    let suite = packages.first_usable(entry.suites, ARCH, progress)?;
-    let kernel = packages.resolve(entry.meta, "linux-image-", suite, ARCH, progress)?;
+    let arch = entry.arch.debian();
+    let suite = packages.first_usable(entry.suites, arch, progress)?;
+    let kernel = packages.resolve(entry.meta, "linux-image-", suite, arch, progress)?;
     // Since Debian 14 a kernel's package is empty and depends on others that hold its parts.
     let parts_of_kernel = packages
-        .dependencies(&kernel, suite, ARCH, progress)?
+        .dependencies(&kernel, suite, arch, progress)?
         .into_iter()
         .filter(|name| KERNEL_PARTS.iter().any(|part| name.starts_with(part)));
     let mut names = vec!["busybox-static".to_owned(), kernel.clone()];
     names.extend(parts_of_kernel);
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let debs = packages.fetch(&names, suite, ARCH, progress)?;
+    let debs = packages.fetch(&names, suite, arch, progress)?;
     let Some((busybox_deb, kernel_debs)) = debs.split_first() else {
         return Err(malformed(cache, "apt gave no packages"));
     };
     progress("unpacking", 0, 0);
     let parts = Parts::unpack(kernel_debs, busybox_deb)?;
     let stage = tempfile::tempdir_in(&guests).map_err(at(&guests))?;
-    parts.write(stage.path(), suite, &debs)?;
+    parts.write(stage.path(), entry.arch, suite, &debs)?;
     if folder.exists() {
         fs::remove_dir_all(&folder).map_err(at(&folder))?;
     }
@@ -246,9 +312,10 @@ pub fn with_userland(
     names: &[&str],
     progress: Progress<'_>,
 ) -> Result<Initramfs, GuestError> {
+    let arch = entry(&guest.name)?.arch.debian();
     let packages = Packages::open(&cache_folder()?)?;
     let mut archive = read_initrd(&guest.initrd)?;
-    let debs = packages.fetch_with_dependencies(names, &guest.suite, ARCH, progress)?;
+    let debs = packages.fetch_with_dependencies(names, &guest.suite, arch, progress)?;
     for package in debs {
         let skip = |name: &str| {
             name.starts_with("usr/share/doc")
@@ -271,6 +338,7 @@ pub fn modules(
     names: &[&str],
     progress: Progress<'_>,
 ) -> Result<Vec<(String, Vec<u8>)>, GuestError> {
+    let arch = entry(&guest.name)?.arch.debian();
     let manifest = path(&guest.name)?.join("manifest.json");
     let text = fs::read(&manifest).map_err(at(&manifest))?;
     let read: Manifest =
@@ -289,7 +357,7 @@ pub fn modules(
         let mut deb = cache.join("debs").join(file);
         if !sha256_file(&deb).is_ok_and(|h| h == hash) {
             let packages = Packages::open(&cache)?;
-            let mut fetched = packages.fetch(&[package], &guest.suite, ARCH, progress)?;
+            let mut fetched = packages.fetch(&[package], &guest.suite, arch, progress)?;
             deb = fetched.pop().unwrap_or(deb);
         }
         let is_module =
@@ -357,7 +425,13 @@ impl Parts {
         })
     }
 
-    fn write(&self, folder: &Path, suite: &str, debs: &[PathBuf]) -> Result<(), GuestError> {
+    fn write(
+        &self,
+        folder: &Path,
+        arch: Arch,
+        suite: &str,
+        debs: &[PathBuf],
+    ) -> Result<(), GuestError> {
         let put = |name: &str, data: &[u8]| {
             let path = folder.join(name);
             let mut file = File::create(&path).map_err(at(&path))?;
@@ -365,10 +439,11 @@ impl Parts {
             file.sync_all().map_err(at(&path))
         };
         let initrd = self.initramfs.write(Vec::new()).map_err(at(folder))?;
-        put("vmlinux", &self.kernel)?;
+        let kernel = arch.kernel_file();
+        put(kernel, &self.kernel)?;
         put("initrd.cpio", &initrd)?;
         let mut sha256 = BTreeMap::new();
-        sha256.insert("vmlinux".to_string(), hex(&Sha256::digest(&self.kernel)));
+        sha256.insert(kernel.to_string(), hex(&Sha256::digest(&self.kernel)));
         sha256.insert("initrd.cpio".to_string(), hex(&Sha256::digest(&initrd)));
         let mut packages = Vec::new();
         for package in debs {
@@ -389,12 +464,14 @@ impl Parts {
     }
 }
 
-/// The kernel's release, if this is where a package holds the kernel: `boot/vmlinux-RELEASE`, or `vmlinuz` (an ELF file too, whatever its
-/// name) in the folder of modules.
+/// The kernel's release, if this is where a package holds the kernel: `boot/vmlinux-RELEASE` (ppc64el), `boot/vmlinuz-RELEASE` (amd64), or
+/// `vmlinuz` (an ELF file for ppc64el, whatever its name) in the folder of modules.
 fn release_of_kernel(name: &str) -> Option<&str> {
     match in_module_folder(name) {
         Some((release, "vmlinuz")) => Some(release),
-        _ => name.strip_prefix("boot/vmlinux-"),
+        _ => name
+            .strip_prefix("boot/vmlinux-")
+            .or_else(|| name.strip_prefix("boot/vmlinuz-")),
     }
 }
 

@@ -21,15 +21,15 @@ use std::path::{Path, PathBuf};
 pub enum GuestError {
     /// The host has no apt.
     #[error(
-        "this host has no apt-get, so Debian guests cannot be fetched; give a kernel (the uncompressed ELF file boot/vmlinux-* of a \
-         ppc64el linux-image package) with `--kernel FILE` and an initramfs (cpio or compressed cpio with the modules the disk needs) \
+        "this host has no apt-get, so Debian guests cannot be fetched; give a kernel (boot/vmlinux-* of a ppc64el linux-image package, \
+         boot/vmlinuz-* of an amd64 one) with `--kernel FILE` and an initramfs (cpio or compressed cpio with the modules the disk needs) \
          with `--initrd FILE`"
     )]
     NoApt,
     /// No Debian archive is configured on the host.
     #[error(
         "no Debian archive is configured for apt on this host; set VIOMMU_DEBIAN_MIRROR to the address of one (ending in /debian), \
-         or give boot/vmlinux-* of a ppc64el linux-image package with `--kernel FILE` and an initramfs with `--initrd FILE`"
+         or give the kernel of a linux-image package (boot/vmlinux-* for ppc64el, boot/vmlinuz-* for amd64) with `--kernel FILE` and an initramfs with `--initrd FILE`"
     )]
     NoMirror,
     /// The keyring that verifies the archive is missing.

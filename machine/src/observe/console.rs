@@ -16,6 +16,11 @@ const LINE_MAX: usize = 4096;
 /// The log kept for checks ends here, in bytes.
 const LOG_MAX: usize = 32 << 20;
 
+/// Begins a Linux kernel's last words.
+const PANIC: &str = "Kernel panic - not syncing: ";
+/// Lines after which it says nothing more.
+const PANIC_ENDS: [&str; 2] = ["---[ end Kernel panic", "Rebooting in "];
+
 /// What a landmark is recognised by, and its name.
 const LANDMARKS: [(&str, &str); 6] = [
     ("Linux version ", "kernel: first line"),
@@ -35,6 +40,8 @@ pub struct Console {
     phases: Vec<Phase>,
     until: Option<String>,
     until_seen: bool,
+    /// A Linux kernel's last words, and whether it has said them all.
+    panic: Option<(String, bool)>,
     fresh: Vec<u8>,
 }
 
@@ -73,6 +80,7 @@ impl Console {
                 self.phase(name, now_ns, instructions);
             }
         }
+        self.look_for_panic(line);
         self.until_seen |= self
             .until
             .as_ref()
@@ -84,6 +92,21 @@ impl Console {
         if !line.trim().is_empty() {
             self.last = line.to_owned();
         }
+    }
+
+    fn look_for_panic(&mut self, line: &str) {
+        if let Some((_, over)) = &mut self.panic {
+            *over |= PANIC_ENDS.iter().any(|end| line.contains(end));
+        } else if let Some((_, words)) = line.split_once(PANIC) {
+            self.panic = Some((words.to_owned(), false));
+        }
+    }
+
+    /// A Linux kernel's last words, once it has said all that it says before it stops or reboots; with `at_once`, without waiting for
+    /// that.
+    pub fn panic(&self, at_once: bool) -> Option<&str> {
+        let (words, over) = self.panic.as_ref()?;
+        (*over || at_once).then_some(words)
     }
 
     /// Notes a landmark that the console does not show.

@@ -17,6 +17,40 @@ pub struct Counters {
     pub mmio_writes: u64,
     /// Accesses to addresses where nothing answers.
     pub mmio_errors: u64,
+    /// Reads of ports.
+    pub port_reads: u64,
+    /// Writes to ports.
+    pub port_writes: u64,
+    /// Accesses to ports where nothing answers.
+    pub port_errors: u64,
+    /// Why vCPUs stopped running instructions.
+    pub exits: Exits,
+}
+
+/// Why vCPUs stopped running instructions, each so many times.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Exits {
+    /// For a hypercall, but not H_RTAS.
+    pub hypercalls: u64,
+    /// For H_RTAS.
+    pub rtas: u64,
+    /// For a load or store of device memory.
+    pub mmio: u64,
+    /// Because the turn was over.
+    pub turns: u64,
+    /// Every vCPU waited: time was skipped.
+    pub idle: u64,
+}
+
+impl Exits {
+    /// A vCPU stopped by itself: because its turn was over, or else after it had accessed a device.
+    pub fn count(&mut self, turn_over: bool) {
+        if turn_over {
+            self.turns += 1;
+        } else {
+            self.mmio += 1;
+        }
+    }
 }
 
 /// How often something was called, and how often it did not succeed.

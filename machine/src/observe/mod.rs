@@ -4,6 +4,7 @@
 pub mod console;
 pub mod counters;
 pub mod iommu;
+pub mod pc;
 pub mod profile;
 pub mod report;
 pub mod text;
@@ -12,5 +13,5 @@ pub mod text;
 mod tests;
 
 pub use console::{Console, Phase};
-pub use counters::Counters;
+pub use counters::{Counters, Exits};
 pub use report::Report;

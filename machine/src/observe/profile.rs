@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use object::{Object, ObjectSymbol, SymbolKind};
 use serde::Serialize;
 use viommu_cpu::engine::EngineStats;
-use viommu_cpu::ppc64::Cpu;
+use viommu_cpu::{ppc64, x86_64};
+
+use super::Exits;
 
 /// Where the kernel maps the memory that it runs in real mode at the same address without these bits.
 const KERNEL: u64 = 0xc000 << 48;
@@ -84,6 +86,8 @@ pub struct Profile {
     pub functions: Vec<Function>,
     /// Interrupts that vCPUs took, by vector.
     pub vectors: BTreeMap<String, u64>,
+    /// Why vCPUs stopped running instructions.
+    pub exits: Exits,
 }
 
 /// A function of a profile.
@@ -95,9 +99,41 @@ pub struct Function {
     pub samples: u64,
 }
 
+/// A vCPU that notes where it is.
+pub trait Sampled {
+    /// Instructions by address, and whether a program's: how often they were noted.
+    fn samples(&self) -> impl Iterator<Item = ((u64, bool), u64)>;
+
+    /// Interrupts and exceptions that it took, by vector.
+    fn vectors(&self) -> impl Iterator<Item = (u64, u64)>;
+}
+
+impl Sampled for ppc64::Cpu {
+    fn samples(&self) -> impl Iterator<Item = ((u64, bool), u64)> {
+        ppc64::Cpu::samples(self)
+    }
+
+    fn vectors(&self) -> impl Iterator<Item = (u64, u64)> {
+        let vectors = self.counters().interrupts.iter();
+        vectors.map(|(vector, n)| (*vector, *n))
+    }
+}
+
+impl Sampled for x86_64::Cpu {
+    fn samples(&self) -> impl Iterator<Item = ((u64, bool), u64)> {
+        x86_64::Cpu::samples(self)
+    }
+
+    fn vectors(&self) -> impl Iterator<Item = (u64, u64)> {
+        let counters = self.counters();
+        let all = counters.exceptions.iter().chain(&counters.interrupts);
+        all.map(|(vector, n)| (u64::from(*vector), *n))
+    }
+}
+
 impl Profile {
-    /// What the vCPUs noted.
-    pub fn of(cpus: &[Cpu], every: u64, symbols: &Symbols) -> Profile {
+    /// What the vCPUs noted, and why they stopped.
+    pub fn of(cpus: &[impl Sampled], every: u64, symbols: &Symbols, exits: Exits) -> Profile {
         let mut functions = BTreeMap::<&str, u64>::new();
         let mut vectors = BTreeMap::<String, u64>::new();
         for cpu in cpus {
@@ -109,7 +145,7 @@ impl Profile {
                 };
                 *functions.entry(name).or_default() += n;
             }
-            for (vector, n) in &cpu.counters().interrupts {
+            for (vector, n) in cpu.vectors() {
                 *vectors.entry(format!("{vector:#x}")).or_default() += n;
             }
         }
@@ -128,6 +164,7 @@ impl Profile {
             samples,
             functions,
             vectors,
+            exits,
         }
     }
 }

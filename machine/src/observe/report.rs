@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::console::Phase;
 use super::counters::Calls;
 use super::iommu::IommuSummary;
+use super::pc::{PcSummary, UnitSummary};
 use super::profile::{EngineSummary, Profile};
 
 /// What happened in one run.
@@ -26,20 +27,15 @@ pub struct Report {
     pub virtual_ns: u64,
     /// How much of it was skipped because every vCPU waited, in nanoseconds.
     pub idle_ns: u64,
-    /// DMA windows and the calls that made them, as the IOMMU counts them.
-    pub iommu: IommuSummary,
-    /// Hypercalls by name.
-    pub hypercalls: BTreeMap<String, Calls>,
-    /// RTAS calls by name.
-    pub rtas: BTreeMap<String, Calls>,
+    /// What only a partition has.
+    #[serde(flatten)]
+    pub partition: Option<PartitionSummary>,
+    /// What only a PC has.
+    #[serde(flatten)]
+    pub pc: Option<PcSummary>,
     /// PCI functions.
     pub devices: Vec<DeviceSummary>,
-    /// Functions and memory that came and went by their connectors, in order.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub slots: Vec<SlotEvent>,
-    /// Error handling of PEs.
-    pub eeh: EehSummary,
-    /// External interrupts presented, by source number.
+    /// External interrupts presented, by source.
     pub interrupts: BTreeMap<String, u64>,
     /// Accesses to device memory.
     pub mmio: MmioSummary,
@@ -52,10 +48,26 @@ pub struct Report {
     pub host: HostSummary,
 }
 
+/// The part of a report that only a partition (pseries) has.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct PartitionSummary {
+    /// DMA windows and the calls that made them, as the IOMMU counts them.
+    pub iommu: IommuSummary,
+    /// Hypercalls by name.
+    pub hypercalls: BTreeMap<String, Calls>,
+    /// RTAS calls by name.
+    pub rtas: BTreeMap<String, Calls>,
+    /// Functions and memory that came and went by their connectors, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub slots: Vec<SlotEvent>,
+    /// Error handling of PEs.
+    pub eeh: EehSummary,
+}
+
 /// The machine of a report.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct MachineSummary {
-    /// Always `pseries` for now.
+    /// `pseries` or `pc`.
     pub kind: String,
     /// Number of vCPUs.
     pub cpus: u32,
@@ -144,6 +156,11 @@ impl Report {
     /// True if every check held.
     pub fn checks_hold(&self) -> bool {
         self.checks.iter().all(|c| c.ok)
+    }
+
+    /// The remapping units of a PC.
+    pub fn units(&self) -> &[UnitSummary] {
+        self.pc.as_ref().map_or(&[], |pc| &pc.vtd.units)
     }
 
     /// The report as JSON, with what depends on the host.

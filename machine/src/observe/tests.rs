@@ -2,8 +2,13 @@ use viommu_devices::spapr::iommu::report::{DdwCall, IommuReport, WindowReport};
 use viommu_devices::spapr::iommu::spec::{Liobn, RTAS_PARAMETER_ERROR, RTAS_SUCCESS};
 use viommu_devices::spapr::iommu::{CREATE, QUERY, REMOVE};
 
-use super::report::{Check, DeviceSummary, MachineSummary};
+use viommu_devices::vtd::{self, Interrupts, Invalidation};
+
+use super::iommu::Hex;
+use super::pc::{PcSummary, PortSummary, UnitSummary, VtdSummary};
+use super::report::{Check, DeviceSummary, MachineSummary, PartitionSummary};
 use super::*;
+use crate::pc::faults::Refused;
 
 #[test]
 fn lines_phases_and_pattern() {
@@ -147,7 +152,15 @@ fn ddw_calls_have_named_cells() {
 /// Every key stands in docs/report.md, but for names that the guest or the host give.
 fn assert_documented(value: &serde_json::Value) {
     const DOC: &str = include_str!("../../../docs/report.md");
-    const NAMED_BY_RUN: [&str; 5] = ["hypercalls", "rtas", "interrupts", "hcalls", "hcall_errors"];
+    const NAMED_BY_RUN: [&str; 7] = [
+        "hypercalls",
+        "rtas",
+        "interrupts",
+        "hcalls",
+        "hcall_errors",
+        "faults_by_code",
+        "invalidations",
+    ];
     match value {
         serde_json::Value::Object(map) => {
             for (key, value) in map {
@@ -180,7 +193,10 @@ fn report_as_text_and_json() {
         instructions: 2_000_000_000,
         virtual_ns: 2_100_000_000,
         idle_ns: 100_000_000,
-        iommu: iommu(),
+        partition: Some(PartitionSummary {
+            iommu: iommu(),
+            ..Default::default()
+        }),
         devices: vec![DeviceSummary {
             name: "nvme0".into(),
             address: "00:01.0".into(),
@@ -199,4 +215,66 @@ fn report_as_text_and_json() {
     let json: serde_json::Value = serde_json::from_str(&report.to_json().unwrap()).unwrap();
     assert_eq!(json["instructions"], 2_000_000_000_u64);
     assert!(json["host"]["seconds"].is_number());
+}
+
+#[test]
+fn a_pcs_report_as_text_and_json() {
+    let counters = vtd::Counters {
+        iotlb_hits: 1000,
+        iotlb_misses: 23,
+        faults: 70,
+        faults_by_code: [(5, 70)].into(),
+        invalidations: [(Invalidation::IotlbPages, 12), (Invalidation::Wait, 12)].into(),
+        interrupts: Interrupts {
+            remapped: 9,
+            ..Interrupts::default()
+        },
+        domains: (1..20).collect(),
+        ..vtd::Counters::default()
+    };
+    let report = Report {
+        machine: MachineSummary {
+            kind: "pc".into(),
+            cpus: 2,
+            memory: 1 << 30,
+            append: "console=ttyS0".into(),
+        },
+        end: "the guest switched the machine off".into(),
+        pc: Some(PcSummary {
+            vtd: VtdSummary {
+                units: vec![
+                    UnitSummary {
+                        address: Hex(0xfed9_0000),
+                        gsts: Hex(0xc600_0000),
+                        rtaddr: Hex(0x10_0400),
+                        counters,
+                        ..UnitSummary::default()
+                    },
+                    UnitSummary::default(),
+                ],
+                refused: vec![Refused {
+                    at_ns: 1_500_000_000,
+                    unit: 0,
+                    source: "00:01.0".into(),
+                    what: "write",
+                    address: "0x1000".into(),
+                    code: 5,
+                    condition: "LGN.2",
+                    reason: "no permission to write",
+                }],
+            },
+            ports: PortSummary {
+                reads: 1,
+                writes: 2,
+                errors: 0,
+            },
+        }),
+        ..Report::default()
+    };
+    insta::assert_snapshot!(text::render(&report));
+    let json = serde_json::to_value(&report).unwrap();
+    assert_documented(&json);
+    assert_eq!(json["vtd"]["units"][0]["invalidations"]["iotlb_pages"], 12);
+    assert_eq!(json["vtd"]["units"][0]["address"], "0xfed90000");
+    assert!(json.get("hypercalls").is_none() && json.get("iommu").is_none());
 }

@@ -5,8 +5,9 @@ use std::fmt::{Result, Write};
 
 use super::counters::Calls;
 use super::iommu::{DdwSummary, IommuSummary, WindowSummary};
+use super::pc;
 use super::profile::{EngineSummary, Profile};
-use super::report::{EehSummary, Report};
+use super::report::{EehSummary, PartitionSummary, Report};
 
 /// Renders a report. Lines end with `\n`.
 pub fn render(report: &Report) -> String {
@@ -19,10 +20,19 @@ pub fn render(report: &Report) -> String {
 fn write_all(out: &mut String, report: &Report) -> Result {
     summary(out, report)?;
     phases(out, report)?;
-    iommu(out, &report.iommu)?;
-    calls(out, "hypercalls", &report.hypercalls)?;
-    calls(out, "RTAS calls", &report.rtas)?;
+    if let Some(p) = &report.partition {
+        iommu(out, &p.iommu)?;
+        calls(out, "hypercalls", &p.hypercalls)?;
+        calls(out, "RTAS calls", &p.rtas)?;
+    }
+    if let Some(p) = &report.pc {
+        pc::write(out, p)?;
+    }
     devices(out, report)?;
+    if let Some(p) = &report.partition {
+        partition(out, p)?;
+    }
+    interrupts(out, report)?;
     if let Some(p) = &report.profile {
         profile(out, p)?;
     }
@@ -175,6 +185,10 @@ fn devices(out: &mut String, r: &Report) -> Result {
             d.address, d.name, d.faults
         )?;
     }
+    Ok(())
+}
+
+fn partition(out: &mut String, r: &PartitionSummary) -> Result {
     if !r.slots.is_empty() {
         writeln!(out, "\nconnectors")?;
         for s in &r.slots {
@@ -191,6 +205,10 @@ fn devices(out: &mut String, r: &Report) -> Result {
             e.freezes, e.resets, e.loads_refused, e.stores_dropped
         )?;
     }
+    Ok(())
+}
+
+fn interrupts(out: &mut String, r: &Report) -> Result {
     writeln!(out, "\ninterrupts")?;
     for (source, count) in &r.interrupts {
         writeln!(out, "  {source:<34}{:>10}", grouped(*count))?;
@@ -199,6 +217,12 @@ fn devices(out: &mut String, r: &Report) -> Result {
         out,
         "  device memory: {} loads, {} stores, {} errors",
         r.mmio.reads, r.mmio.writes, r.mmio.errors
+    )?;
+    let Some(pc) = &r.pc else { return Ok(()) };
+    writeln!(
+        out,
+        "  ports: {} reads, {} writes, {} errors",
+        pc.ports.reads, pc.ports.writes, pc.ports.errors
     )
 }
 
@@ -218,6 +242,17 @@ fn profile(out: &mut String, p: &Profile) -> Result {
     writeln!(out, "interrupts of vCPUs by vector")?;
     for (vector, n) in &p.vectors {
         writeln!(out, "  {vector:<32}  {:>10}", grouped(*n))?;
+    }
+    writeln!(out, "exits of vCPUs")?;
+    let lines = [
+        ("hypercalls, but for RTAS", p.exits.hypercalls),
+        ("RTAS", p.exits.rtas),
+        ("device memory", p.exits.mmio),
+        ("end of a turn", p.exits.turns),
+        ("idle: time skipped", p.exits.idle),
+    ];
+    for (what, n) in lines {
+        writeln!(out, "  {what:<32}  {:>10}", grouped(n))?;
     }
     Ok(())
 }

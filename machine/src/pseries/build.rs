@@ -2,30 +2,23 @@
 
 use std::sync::Arc;
 
-use viommu_devices::block::{Disk, RawDisk, SnapshotDisk};
 use viommu_devices::dma::{DmaPort, Gpa, SourceId};
-use viommu_devices::edu::Edu;
 use viommu_devices::memory::GuestRam;
-use viommu_devices::nvme::NvmeController;
-use viommu_devices::pci::PciDevice;
 use viommu_devices::spapr::MSI_WINDOW;
 use viommu_devices::spapr::drc::DrcIndex;
 use viommu_devices::spapr::iommu::spec::Liobn;
 use viommu_devices::spapr::iommu::{Members, PeConfig, SpaprIommu};
 use viommu_devices::spapr::phb::{FunctionInfo, PE_CONFIG_ADDR, Phb, PhbConfig, Window};
 use viommu_devices::spapr::xics::{Trigger, Xics};
-use viommu_devices::virtio::{VirtioBlock, VirtioPci};
 use viommu_firmware_tables::fdt::{
     self, BarDescription, BarSpace, FunctionDescription, PseriesDescription,
 };
-use vm_memory::GuestAddress;
 
-use super::config::{ConfigError, DeviceConfig, DiskConfig, DiskMode, MachineConfig};
+use super::config::{ConfigError, MachineConfig};
 use super::map;
 use super::slots::Slots;
-
-/// Most that a snapshot holds in memory, in bytes.
-const SNAPSHOT_MAX: u64 = 4 << 30;
+use crate::config::DeviceConfig;
+use crate::devices;
 
 /// A PCI function, for the report.
 #[derive(Clone, Debug)]
@@ -41,7 +34,7 @@ pub struct Function {
 /// Checks sizes and maps RAM, with the place for blocks that may be added: the host gives pages of it when they are touched.
 ///
 /// # Errors
-/// [`ConfigError::Memory`], [`ConfigError::MaxMemory`], [`ConfigError::HostMemory`].
+/// [`ConfigError::Memory`], [`ConfigError::MaxMemory`], [`crate::config::ResourceError::HostMemory`].
 pub fn ram(config: &MachineConfig) -> Result<GuestRam, ConfigError> {
     let (memory, end) = (config.memory, config.memory_end());
     if !memory.is_multiple_of(map::MEMORY_STEP)
@@ -58,9 +51,7 @@ pub fn ram(config: &MachineConfig) -> Result<GuestRam, ConfigError> {
             max: config.max_memory,
         });
     }
-    let host = |reason: String| ConfigError::HostMemory { bytes: end, reason };
-    let size = usize::try_from(end).map_err(|e| host(e.to_string()))?;
-    GuestRam::from_ranges(&[(GuestAddress(0), size)]).map_err(|e| host(e.to_string()))
+    Ok(crate::ram::map(&[(0, end)])?)
 }
 
 /// The IOMMU with a PE for each host bridge.
@@ -133,7 +124,7 @@ pub fn bridge(
         );
         // Unique in the machine.
         let number = place.index * 100 + u32::from(slot);
-        let device = make(device, number, port.clone())?;
+        let device = devices::make(device, number, port.clone())?;
         functions.push(Function {
             name: device.name().to_owned(),
             bridge: place.index,
@@ -178,50 +169,6 @@ pub fn slots(
         );
     }
     slots
-}
-
-fn make(
-    config: &DeviceConfig,
-    number: u32,
-    port: DmaPort,
-) -> Result<Box<dyn PciDevice>, ConfigError> {
-    Ok(match config {
-        DeviceConfig::Nvme(disks) | DeviceConfig::NvmeOf48Bits(disks) => {
-            let disks = disks.iter().map(open).collect::<Result<Vec<_>, _>>()?;
-            let (name, serial) = (format!("nvme{number}"), format!("VIOMMU-{number:04}"));
-            Box::new(match config {
-                DeviceConfig::NvmeOf48Bits(_) => {
-                    NvmeController::of_48_bits(&name, port, disks, &serial)
-                }
-                _ => NvmeController::new(&name, port, disks, &serial),
-            })
-        }
-        DeviceConfig::VirtioBlk(disk) => {
-            let block = VirtioBlock::new(open(disk)?, &format!("VIOMMU-{number:04}"));
-            // Without ACCESS_PLATFORM a guest would hand out real addresses, and its DMA would pass the IOMMU by.
-            Box::new(VirtioPci::new(
-                &format!("virtio{number}"),
-                port,
-                block,
-                true,
-            ))
-        }
-        DeviceConfig::Edu => Box::new(Edu::new(&format!("edu{number}"), port)),
-        DeviceConfig::Unplugged(device) => return make(device, number, port),
-    })
-}
-
-fn open(config: &DiskConfig) -> Result<Box<dyn Disk>, ConfigError> {
-    let error = |e: viommu_devices::block::OpenError| ConfigError::Disk {
-        path: config.path.display().to_string(),
-        reason: e.to_string(),
-    };
-    let read_only = config.mode != DiskMode::Writable;
-    let disk: Box<dyn Disk> = Box::new(RawDisk::open(&config.path, read_only).map_err(error)?);
-    Ok(match config.mode {
-        DiskMode::Snapshot => Box::new(SnapshotDisk::new(disk, SNAPSHOT_MAX)),
-        DiskMode::Writable | DiskMode::ReadOnly => disk,
-    })
 }
 
 /// The functions of a bridge in the words of the device tree.

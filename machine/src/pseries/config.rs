@@ -1,8 +1,7 @@
 //! What a machine is made of, and how a run may end.
 
-use std::path::PathBuf;
-
 use super::map;
+use crate::config::{DeviceConfig, OnReboot, ResourceError};
 use viommu_cpu::engine::Engine;
 use viommu_devices::spapr::iommu::rules::{Personality, Refusal};
 
@@ -46,6 +45,17 @@ pub struct MachineConfig {
 }
 
 impl MachineConfig {
+    /// The same with the images, which are gone here.
+    pub fn take_images(&mut self) -> MachineConfig {
+        let (kernel, initrd, bios) = (self.kernel.take(), self.initrd.take(), self.bios.take());
+        MachineConfig {
+            kernel,
+            initrd,
+            bios,
+            ..self.clone()
+        }
+    }
+
     /// RAM that there may be at most, in bytes.
     pub fn memory_end(&self) -> u64 {
         self.max_memory.max(self.memory)
@@ -111,52 +121,6 @@ impl Default for Features {
     }
 }
 
-/// What to do when a guest asks for a reboot.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnReboot {
-    /// End the run.
-    #[default]
-    End,
-    /// Start again from power-on.
-    Restart,
-}
-
-/// One PCI function.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum DeviceConfig {
-    /// An NVMe controller with a namespace for each disk.
-    Nvme(Vec<DiskConfig>),
-    /// The same, which drivers take for one with DMA addresses of 48 bits.
-    NvmeOf48Bits(Vec<DiskConfig>),
-    /// A modern virtio block device.
-    VirtioBlk(DiskConfig),
-    /// The educational device.
-    Edu,
-    /// A device whose slot is empty until the guest takes it by its connector.
-    Unplugged(Box<DeviceConfig>),
-}
-
-/// A raw image file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DiskConfig {
-    /// Its path.
-    pub path: PathBuf,
-    /// How guest writes are treated.
-    pub mode: DiskMode,
-}
-
-/// How a guest's writes to a disk are treated.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum DiskMode {
-    /// They reach the file.
-    #[default]
-    Writable,
-    /// They are refused.
-    ReadOnly,
-    /// They stay in memory and are lost at the end.
-    Snapshot,
-}
-
 /// Why a machine cannot be built. Each is the user's to mend.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -172,16 +136,6 @@ pub enum ConfigError {
         memory: u64,
         /// What it may grow to, in bytes.
         max: u64,
-    },
-    /// The host does not give the RAM.
-    #[error(
-        "the host does not give {bytes} bytes of memory for the guest ({reason}); ask for less with --memory"
-    )]
-    HostMemory {
-        /// How much was asked for.
-        bytes: u64,
-        /// The host's reason.
-        reason: String,
     },
     /// Number of vCPUs.
     #[error("{0} vCPUs: the machine has 1 to {max}", max = map::CPUS_MAX)]
@@ -204,76 +158,16 @@ pub enum ConfigError {
         /// The room for it in bytes.
         room: u64,
     },
-    /// A disk cannot be used.
-    #[error("disk {path}: {reason}")]
-    Disk {
-        /// The image.
-        path: String,
-        /// Why not.
-        reason: String,
-    },
     /// More host bridges than there is room for.
     #[error("{0} host bridges: the machine has at most {max}", max = map::BRIDGES_MAX)]
     TooManyBridges(usize),
     /// More devices than slots.
     #[error("{0} devices: the host bridge has 31 slots")]
     TooManyDevices(usize),
+    /// RAM or a disk.
+    #[error(transparent)]
+    Resource(#[from] ResourceError),
     /// The device tree does not come together.
     #[error("device tree: {0}")]
     DeviceTree(String),
-}
-
-/// How a run ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum End {
-    /// The guest switched the machine off.
-    PowerOff,
-    /// The guest asked for a reboot.
-    Reboot,
-    /// The guest reported its death (`ibm,os-term`); its words.
-    Panic(String),
-    /// A console line contained the pattern of `--until`.
-    Until(String),
-    /// The instructions of `--max-instructions` are used up.
-    MaxInstructions,
-    /// Every vCPU waits and nothing will ever wake one.
-    Deadlock,
-    /// A vCPU cannot go on.
-    CpuStopped {
-        /// Which vCPU.
-        cpu: usize,
-        /// Why.
-        reason: String,
-    },
-    /// The user left (Ctrl-A X).
-    UserQuit,
-}
-
-impl End {
-    /// True for an end that counts as success: the guest, the pattern or the user ended it.
-    pub fn is_orderly(&self) -> bool {
-        matches!(
-            self,
-            End::PowerOff | End::Reboot | End::Until(_) | End::UserQuit
-        )
-    }
-}
-
-impl std::fmt::Display for End {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            End::PowerOff => f.write_str("the guest switched the machine off"),
-            End::Reboot => f.write_str("the guest asked for a reboot"),
-            End::Panic(words) => write!(f, "the guest panicked: {words}"),
-            End::Until(pattern) => write!(f, "the console showed \"{pattern}\""),
-            End::MaxInstructions => {
-                f.write_str("the instructions of --max-instructions are used up")
-            }
-            End::Deadlock => {
-                f.write_str("every vCPU waits and no event is due: nothing would ever happen again")
-            }
-            End::CpuStopped { cpu, reason } => write!(f, "vCPU {cpu} cannot go on: {reason}"),
-            End::UserQuit => f.write_str("left by the user"),
-        }
-    }
 }

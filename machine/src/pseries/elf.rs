@@ -248,10 +248,12 @@ fn not_elf(bytes: &[u8]) -> ElfError {
     }
 }
 
-fn machine_name(machine: u16) -> String {
+/// The processor by its number in an ELF header.
+pub(crate) fn machine_name(machine: u16) -> String {
     match machine {
         3 => "32-bit x86".into(),
         20 => "32-bit PowerPC".into(),
+        21 => "64-bit PowerPC".into(),
         22 => "s390x".into(),
         40 => "32-bit Arm".into(),
         62 => "x86-64".into(),

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
-use std::time::Duration;
 
 use viommu_cpu::engine::{EngineStats, Shared};
 use viommu_cpu::ppc64::{Cpu, Exit};
@@ -11,23 +10,24 @@ use viommu_devices::spapr::eeh::EehCounters;
 use viommu_devices::spapr::nvram::Nvram;
 use viommu_devices::spapr::vty::{INPUT_CAP, VTY_UNIT, Vty};
 
-use super::config::{ConfigError, End, MachineConfig};
-use super::host::{Host, Moment};
+use super::config::{ConfigError, MachineConfig};
 use super::load::{self, Layout};
 use super::platform::{Partition, Platform, Vcpu, VcpuState};
 use super::{build, hcall, map, tree};
 use crate::clock::Clock;
-use crate::observe::report::{DeviceSummary, EehSummary, MachineSummary, MmioSummary};
+use crate::config::End;
+use crate::host::Host;
+use crate::observe::report::{
+    DeviceSummary, EehSummary, MachineSummary, MmioSummary, PartitionSummary,
+};
 use crate::observe::{Console, Counters, Report};
-
-/// Length of a turn: instructions, and so nanoseconds.
-const TURN: u64 = 20_000;
-/// Turns between two looks at the host.
-const TURNS_PER_POLL: u32 = 64;
+use crate::ram;
+use crate::run::{self, Limits, Turns};
 
 /// A pseries machine.
 pub struct Machine {
     config: MachineConfig,
+    limits: Limits,
     cpus: Vec<Cpu>,
     shared: Shared,
     platform: Platform,
@@ -39,12 +39,14 @@ impl Machine {
     ///
     /// # Errors
     /// [`ConfigError`]: each is something that the user can mend.
-    pub fn new(config: MachineConfig) -> Result<Machine, ConfigError> {
+    pub fn new(mut config: MachineConfig) -> Result<Machine, ConfigError> {
         if !(1..=map::CPUS_MAX).contains(&config.cpus) {
             return Err(ConfigError::Cpus(config.cpus));
         }
         let ram = build::ram(&config)?;
         let layout = load::load(&ram, &config)?;
+        // They are in RAM now.
+        drop(config.take_images());
         let iommu = build::iommu(&config)?;
         let (mut phbs, mut functions, mut described) = (Vec::new(), Vec::new(), Vec::new());
         let bridges = config.bridges()?;
@@ -89,8 +91,13 @@ impl Machine {
                 .for_each(|c| c.sample_every(config.sample_every));
             shared.code.measure();
         }
+        let limits = Limits {
+            until: config.until.clone(),
+            max_instructions: config.max_instructions,
+        };
         let mut machine = Machine {
             config,
+            limits,
             cpus,
             shared,
             platform,
@@ -135,159 +142,7 @@ impl Machine {
 
     /// Runs until the end of the run.
     pub fn run(&mut self, host: &mut dyn Host) -> End {
-        let mut until_poll = 0;
-        loop {
-            if until_poll == 0 {
-                until_poll = TURNS_PER_POLL;
-                self.poll(host);
-            }
-            until_poll -= 1;
-            self.platform.run_devices();
-            if let Some(end) = self.over() {
-                self.poll(host);
-                self.platform.console.phase(
-                    "end",
-                    self.platform.clock.now_ns(),
-                    self.platform.counters.instructions,
-                );
-                return end;
-            }
-            self.wake();
-            if self
-                .platform
-                .vcpus
-                .iter()
-                .any(|v| v.state == VcpuState::Running)
-            {
-                self.round();
-            } else if self.idle(host) {
-                until_poll = 0;
-            }
-        }
-    }
-
-    fn over(&mut self) -> Option<End> {
-        // First, as the guest may have switched itself off right after it printed the pattern.
-        if self.platform.console.until_seen() {
-            return Some(End::Until(self.config.until.clone().unwrap_or_default()));
-        }
-        if let Some(end) = &self.platform.end {
-            return Some(end.clone());
-        }
-        let max = self.config.max_instructions?;
-        (self.platform.counters.instructions >= max).then_some(End::MaxInstructions)
-    }
-
-    fn poll(&mut self, host: &mut dyn Host) {
-        let console = self.platform.console.take_fresh();
-        let moment = Moment {
-            now_ns: self.platform.clock.now_ns(),
-            instructions: self.platform.counters.instructions,
-            console: &console,
-            last_line: self.platform.console.last_line(),
-            phases: self.platform.console.phases().len(),
-        };
-        let input = host.poll(
-            moment,
-            INPUT_CAP.saturating_sub(self.platform.vty.waiting()),
-        );
-        self.platform.vty.input(&input.bytes);
-        if input.quit && self.platform.end.is_none() {
-            self.platform.end = Some(End::UserQuit);
-        }
-    }
-
-    /// Ends the waiting of vCPUs that have something to do.
-    fn wake(&mut self) {
-        let now = self.platform.clock.now_ns();
-        for (i, (vcpu, cpu)) in self.platform.vcpus.iter_mut().zip(&self.cpus).enumerate() {
-            if vcpu.state == VcpuState::Ceded {
-                let timer = cpu.next_timer_ns().is_some_and(|at| at <= now);
-                if timer || self.platform.xics.external_asserted(i as u32) {
-                    vcpu.state = VcpuState::Running;
-                }
-            }
-        }
-    }
-
-    /// No vCPU runs: skips to the next event, or ends. Returns true if the host may have input.
-    fn idle(&mut self, host: &mut dyn Host) -> bool {
-        let ceded = self
-            .platform
-            .vcpus
-            .iter()
-            .zip(&self.cpus)
-            .filter(|(v, _)| v.state == VcpuState::Ceded);
-        let timer = ceded.filter_map(|(_, cpu)| cpu.next_timer_ns()).min();
-        let next = [timer, self.platform.next_deadline()]
-            .into_iter()
-            .flatten()
-            .min();
-        let ns = next.map(|at| at.saturating_sub(self.platform.clock.now_ns()));
-        let waited = host.idle(ns.map(Duration::from_nanos));
-        match next {
-            Some(at) => self.platform.clock.skip_to(at),
-            None if waited => {}
-            None => self.platform.end = Some(End::Deadlock),
-        }
-        waited
-    }
-
-    /// One turn for every vCPU that runs, over the same piece of virtual time.
-    fn round(&mut self) {
-        let now = self.platform.clock.now_ns();
-        let mut turn = TURN;
-        if let Some(at) = self.platform.next_deadline() {
-            turn = turn.min(at.saturating_sub(now).max(1));
-        }
-        if let Some(max) = self.config.max_instructions {
-            turn = turn.min(
-                max.saturating_sub(self.platform.counters.instructions)
-                    .max(1),
-            );
-        }
-        let mut longest = 0;
-        for index in 0..self.cpus.len() {
-            longest = longest.max(self.turn(index, now, turn));
-        }
-        self.platform.clock.advance(longest);
-    }
-
-    /// One turn of one vCPU. Returns how long it was.
-    fn turn(&mut self, index: usize, now: u64, turn: u64) -> u64 {
-        let mut left = turn;
-        self.platform.turn_over = false;
-        while left > 0 && self.platform.end.is_none() && !self.platform.turn_over {
-            if self
-                .platform
-                .vcpus
-                .get(index)
-                .is_none_or(|v| v.state != VcpuState::Running)
-            {
-                break;
-            }
-            let Some(cpu) = self.cpus.get_mut(index) else {
-                break;
-            };
-            self.platform.sync_code(&mut self.shared);
-            cpu.set_external(self.platform.xics.external_asserted(index as u32));
-            let run = cpu.run(
-                &mut self.shared,
-                &mut self.platform,
-                now + (turn - left),
-                left,
-            );
-            self.platform.counters.instructions += run.executed;
-            left = left.saturating_sub(run.executed.max(1));
-            match run.exit {
-                Exit::Budget => {}
-                Exit::Hypercall => hcall::dispatch(&mut self.cpus, &mut self.platform, index),
-                Exit::Fatal(reason) => {
-                    self.platform.end = Some(End::CpuStopped { cpu: index, reason })
-                }
-            }
-        }
-        turn - left
+        run::run(self, host)
     }
 
     /// What happened, without checks and host times.
@@ -316,12 +171,14 @@ impl Machine {
             instructions: p.counters.instructions,
             virtual_ns: p.clock.now_ns(),
             idle_ns: p.clock.idle_ns(),
-            iommu: p.iommu.report().into(),
-            hypercalls: p.counters.hypercalls_by_name(),
-            rtas: p.counters.rtas_by_name(),
+            partition: Some(PartitionSummary {
+                iommu: p.iommu.report().into(),
+                hypercalls: p.counters.hypercalls_by_name(),
+                rtas: p.counters.rtas_by_name(),
+                slots: p.slots.events().to_vec(),
+                eeh: self.eeh(),
+            }),
             devices: devices.collect(),
-            slots: p.slots.events().to_vec(),
-            eeh: self.eeh(),
             interrupts: self.interrupts(),
             mmio: MmioSummary {
                 reads: p.counters.mmio_reads,
@@ -365,5 +222,104 @@ impl Machine {
         sources
             .map(|(n, s)| (name(n), s.counters.accepted))
             .collect()
+    }
+}
+
+impl Turns for Machine {
+    fn cpus(&self) -> usize {
+        self.cpus.len()
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    fn counters(&mut self) -> &mut Counters {
+        &mut self.platform.counters
+    }
+
+    fn clock(&mut self) -> &mut Clock {
+        &mut self.platform.clock
+    }
+
+    fn console(&mut self) -> &mut Console {
+        &mut self.platform.console
+    }
+
+    fn input_room(&self) -> usize {
+        INPUT_CAP.saturating_sub(self.platform.vty.waiting())
+    }
+
+    fn input(&mut self, bytes: &[u8]) {
+        self.platform.vty.input(bytes);
+    }
+
+    fn end(&mut self) -> &mut Option<End> {
+        &mut self.platform.end
+    }
+
+    fn run_devices(&mut self) {
+        self.platform.run_devices();
+    }
+
+    fn next_deadline(&self) -> Option<u64> {
+        self.platform.next_deadline()
+    }
+
+    fn wake(&mut self) -> bool {
+        let now = self.platform.clock.now_ns();
+        let mut any = false;
+        for (i, (vcpu, cpu)) in self.platform.vcpus.iter_mut().zip(&self.cpus).enumerate() {
+            if vcpu.state == VcpuState::Ceded {
+                let timer = cpu.next_timer_ns().is_some_and(|at| at <= now);
+                if timer || self.platform.xics.external_asserted(i as u32) {
+                    vcpu.state = VcpuState::Running;
+                }
+            }
+            any |= vcpu.state == VcpuState::Running;
+        }
+        any
+    }
+
+    fn next_wake(&self) -> Option<u64> {
+        let vcpus = self.platform.vcpus.iter().zip(&self.cpus);
+        let ceded = vcpus.filter(|(v, _)| v.state == VcpuState::Ceded);
+        ceded.filter_map(|(_, cpu)| cpu.next_timer_ns()).min()
+    }
+
+    fn turn(&mut self, index: usize, now: u64, turn: &mut u64) -> u64 {
+        let mut left = *turn;
+        self.platform.turn_over = false;
+        while left > 0 && self.platform.end.is_none() && !self.platform.turn_over {
+            if self
+                .platform
+                .vcpus
+                .get(index)
+                .is_none_or(|v| v.state != VcpuState::Running)
+            {
+                break;
+            }
+            let Some(cpu) = self.cpus.get_mut(index) else {
+                break;
+            };
+            ram::sync_code(&self.platform.ram, &mut self.shared);
+            cpu.set_external(self.platform.xics.external_asserted(index as u32));
+            let run = cpu.run(
+                &mut self.shared,
+                &mut self.platform,
+                now + (*turn - left),
+                left,
+            );
+            self.platform.counters.instructions += run.executed;
+            left = left.saturating_sub(run.executed.max(1));
+            match run.exit {
+                Exit::Budget => self.platform.counters.exits.count(left == 0),
+                Exit::Hypercall => hcall::dispatch(&mut self.cpus, &mut self.platform, index),
+                Exit::Fatal(reason) => {
+                    self.platform.end = Some(End::CpuStopped { cpu: index, reason })
+                }
+            }
+        }
+        *turn - left
     }
 }

@@ -7,7 +7,6 @@ pub mod build;
 pub mod config;
 pub mod elf;
 pub mod hcall;
-pub mod host;
 pub mod load;
 pub mod machine;
 pub mod map;
@@ -20,8 +19,7 @@ pub mod tree;
 #[cfg(test)]
 mod tests;
 
-pub use config::{
-    ConfigError, DeviceConfig, DiskConfig, DiskMode, End, Features, MachineConfig, OnReboot,
-};
-pub use host::{Host, HostInput, Unattended};
+pub use crate::config::{DeviceConfig, DiskConfig, DiskMode, End, OnReboot, ResourceError};
+pub use crate::host::{self, Host, HostInput, Unattended};
+pub use config::{ConfigError, Features, MachineConfig};
 pub use machine::Machine;

@@ -1,23 +1,23 @@
 //! Everything of the machine but its vCPUs: memory, devices, interrupt controller, clock, counters. It is the vCPUs' bus.
 
 use viommu_cpu::bus::{Bus, BusError};
-use viommu_cpu::engine::Shared;
 use viommu_cpu::ppc64::Cpu;
 use viommu_devices::dma::Gpa;
-use viommu_devices::memory::{GuestRam, WriteWatch};
+use viommu_devices::memory::GuestRam;
 use viommu_devices::spapr::iommu::SpaprIommu;
 use viommu_devices::spapr::nvram::Nvram;
 use viommu_devices::spapr::phb::{IrqKind, Phb, buid_of};
 use viommu_devices::spapr::rtas::{RtasReply, RtasRequest};
 use viommu_devices::spapr::vty::Vty;
 use viommu_devices::spapr::xics::Xics;
-use vm_memory::{GuestMemoryBackend, GuestMemoryRegion, GuestRegionMmap, MmapRegion};
 
 use super::build::Function;
-use super::config::{End, Features};
+use super::config::Features;
 use super::slots::Slots;
 use crate::clock::Clock;
+use crate::config::End;
 use crate::observe::{Console, Counters};
+use crate::ram;
 
 /// What a vCPU does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -195,20 +195,6 @@ impl Platform {
         self.deliver_interrupts();
         reply
     }
-
-    /// Drops cached code of pages that devices or hypercalls wrote.
-    pub fn sync_code(&self, shared: &mut Shared) {
-        for region in self.ram.iter() {
-            for offset in watch(region).take_written() {
-                shared.invalidate_page(region.start_addr().0 + offset as u64);
-            }
-        }
-    }
-}
-
-fn watch(region: &GuestRegionMmap<WriteWatch>) -> &WriteWatch {
-    // The region's own method of this name gives a slice, which counts references.
-    MmapRegion::bitmap(region)
 }
 
 impl Bus for Platform {
@@ -241,13 +227,6 @@ impl Bus for Platform {
     }
 
     fn watch_code(&mut self, gpa: u64) {
-        for region in self.ram.iter() {
-            if let Some(offset) = gpa
-                .checked_sub(region.start_addr().0)
-                .filter(|&o| o < region.len())
-            {
-                watch(region).watch(offset as usize);
-            }
-        }
+        ram::watch_code(&self.ram, gpa);
     }
 }

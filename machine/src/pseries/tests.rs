@@ -222,9 +222,28 @@ fn hypercalls_answer_in_registers() {
     assert_eq!(cpu.gpr(30), 0, "H_GET_CPU_CHARACTERISTICS succeeds");
     assert_eq!(cpu.gpr(3) as i64, -2, "an unknown number gets H_FUNCTION");
     let report = machine.report(&End::MaxInstructions);
-    assert_eq!(report.hypercalls["H_GET_CPU_CHARACTERISTICS"].calls, 1);
-    assert_eq!(report.hypercalls["0x7ffc"].failed, 1);
+    let hypercalls = &report.partition.as_ref().unwrap().hypercalls;
+    assert_eq!(hypercalls["H_GET_CPU_CHARACTERISTICS"].calls, 1);
+    assert_eq!(hypercalls["0x7ffc"].failed, 1);
     assert_eq!(report.instructions, 100_000);
+}
+
+#[test]
+fn exits_are_counted_by_kind() {
+    let code = [
+        li(3, 0x1c8),
+        SC1,
+        0x3c60_0000, // lis r3,0
+        0x6063_f000, // ori r3,r3,0xf000: H_RTAS
+        SC1,
+        BRANCH_SELF,
+    ];
+    let mut machine = Machine::new(firmware(&code)).unwrap();
+    assert_eq!(machine.run(&mut Unattended), End::MaxInstructions);
+    let exits = machine.platform().counters.exits;
+    assert_eq!((exits.hypercalls, exits.rtas, exits.mmio), (1, 1, 0));
+    // 100,000 instructions in turns of 20,000.
+    assert_eq!((exits.turns, exits.idle), (5, 0));
 }
 
 #[test]

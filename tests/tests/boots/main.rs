@@ -5,6 +5,7 @@
 mod console;
 mod disks;
 mod ends;
+mod pc;
 mod userland;
 
 use viommu_tests::boot::{Boot, boot, finished, has, run, tail, window};

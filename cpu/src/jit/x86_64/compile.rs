@@ -9,15 +9,48 @@ use dynasmrt::{DynamicLabel, DynasmApi, DynasmLabelApi, VecAssembler, dynasm};
 
 use super::helpers::Place;
 use super::registers::Registers;
-use super::thunks::{INDEX_MASK, INDEX_SHIFT, READ, Thunks, WRITE, register};
+use super::thunks::{
+    ADDENDS, INDEX_MASK, INDEX_SHIFT, READ, Thunks, VALUE, VALUE_HIGH, WRITE, register,
+};
 use crate::engine::CodeCache;
 use crate::engine::uop::{Op, R_CA, R_CA32, R_SO, R_T0, R_ZERO, Reg, Uop};
 use crate::ram::PAGE;
 
+/// Instructions that not every host has.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Host {
+    /// `bextr`.
+    pub(super) bmi1: bool,
+    /// `movbe`.
+    pub(super) movbe: bool,
+}
+
+impl Host {
+    /// Those of this one.
+    pub(super) fn detect() -> Host {
+        Host {
+            bmi1: std::arch::is_x86_feature_detected!("bmi1"),
+            movbe: std::arch::is_x86_feature_detected!("movbe"),
+        }
+    }
+}
+
 /// Registers that do not outlive a guest instruction: see [`R_T0`].
 const SCRATCH: std::ops::Range<Reg> = R_T0..R_T0 + 4;
+
+/// Bytes that count a block's instructions, at its start. The last four are the displacement to where the budget's end is handled.
+pub(super) const ENTER_LEN: usize = 10;
+/// Bytes that take the count back, at that place.
+pub(super) const RECOUNT_LEN: usize = 4;
+
 /// Compiles block `n`, to lie at host address `entry`. `None` if a displacement does not fit.
-pub(super) fn block(code: &CodeCache, n: u32, thunks: &Thunks, entry: usize) -> Option<Compiled> {
+pub(super) fn block(
+    code: &CodeCache,
+    n: u32,
+    thunks: &Thunks,
+    host: Host,
+    entry: usize,
+) -> Option<Compiled> {
     let block = code.block(n);
     let (uops, places) = code.uops_of(n);
     let mut c = Compiler {
@@ -26,13 +59,15 @@ pub(super) fn block(code: &CodeCache, n: u32, thunks: &Thunks, entry: usize) -> 
         cold: Vec::new(),
         references: Vec::new(),
         thunks,
+        host,
         compared: None,
-        page_offset: i64::from(block.offset),
+        flags: flags::State::default(),
+        offset: block.offset as i32,
         instructions: block.instructions,
     };
     c.enter();
     for (i, (u, place)) in uops.iter().zip(places).enumerate() {
-        let place = Place::new(*place, block.instructions);
+        let place = Place::new(*place, block);
         c.uop(u, block.start + i as u32, place);
         c.regs.unlock();
     }
@@ -81,10 +116,11 @@ impl Compiled {
 enum Cold {
     /// The budget ends within this block.
     Budget { label: DynamicLabel },
-    /// A jump whose target is not known yet. `site` is behind its displacement.
+    /// A jump to `target` in the same page, which is not known yet. `site` is behind its displacement.
     Link {
         label: DynamicLabel,
         site: DynamicLabel,
+        target: i32,
     },
     /// An access that the soft TLB does not have. What of the register file is in host registers is written back first.
     Access {
@@ -93,8 +129,27 @@ enum Cold {
         thunk: usize,
         place: Place,
         dirty: Vec<(u8, Reg)>,
+        flags: Vec<(Reg, flags::Late)>,
         /// Store: the register whose value it is, its size, and whether it is reversed.
         value: Option<(u8, u8, bool)>,
+    },
+    /// As `Access`, a store of 16 bytes: of two host registers, or of the file from `from` on.
+    StoreVector {
+        label: DynamicLabel,
+        back: DynamicLabel,
+        place: Place,
+        dirty: Vec<(u8, Reg)>,
+        flags: Vec<(Reg, flags::Late)>,
+        pair: Option<(u8, u8)>,
+        from: Reg,
+    },
+    /// The front end records an exception at micro-operation `number`.
+    Refuse {
+        label: DynamicLabel,
+        number: u32,
+        place: Place,
+        dirty: Vec<(u8, Reg)>,
+        flags: Vec<(Reg, flags::Late)>,
     },
 }
 
@@ -115,8 +170,11 @@ struct Compiler<'a> {
     /// See [`Compiled::references`].
     references: Vec<usize>,
     thunks: &'a Thunks,
+    host: Host,
     compared: Option<Compared>,
-    page_offset: i64,
+    flags: flags::State,
+    /// The block's address, from the start of its page, which `rbx` has.
+    offset: i32,
     instructions: u32,
 }
 
@@ -127,6 +185,12 @@ macro_rules! x {
     }};
 }
 
+mod alu;
+mod bits;
+mod flags;
+mod vector;
+mod x86;
+
 fn small(imm: u64) -> Option<i32> {
     i32::try_from(imm as i64).ok()
 }
@@ -135,11 +199,12 @@ impl Compiler<'_> {
     /// Counts the block's instructions.
     fn enter(&mut self) {
         let label = self.ops.new_dynamic_label();
-        // At most 64 instructions. Together five bytes at least: `Jit::retire` writes a jump over them.
+        // At most 64 instructions. `Jit::retire` writes a jump over this.
         x!(self
             ; sub r14, BYTE self.instructions as i8
             ; js =>label
         );
+        debug_assert_eq!(self.ops.offset().0, ENTER_LEN);
         self.refer();
         self.cold.push(Cold::Budget { label });
     }
@@ -184,6 +249,7 @@ impl Compiler<'_> {
         {
             self.compared = None;
         }
+        self.settle_flags(r);
         let host = match self.regs.find(r) {
             Some(host) => host,
             None => self.assign(r),
@@ -192,8 +258,9 @@ impl Compiler<'_> {
         host
     }
 
-    /// Writes all changed registers back to the file, except scratch registers if the instruction is over. Changes no flag.
+    /// Writes all changed registers back to the file, except scratch registers if the instruction is over. Changes no flag; uses rdx.
     fn write_back(&mut self, scratch: bool) {
+        self.write_flags_back();
         for (host, r) in self.regs.dirty() {
             if scratch || !SCRATCH.contains(&r) {
                 self.store_register(host, r);
@@ -228,7 +295,24 @@ impl Compiler<'_> {
     /// Compiles one micro-operation, number `number` of the code cache.
     #[allow(clippy::too_many_lines, reason = "one case per micro-operation")]
     fn uop(&mut self, u: &Uop, number: u32, place: Place) {
+        if self.flag_uop(u) {
+            return;
+        }
+        let done = self.x86_uop(u);
+        if !matches!(
+            u.op,
+            Op::Mov | Op::MovI | Op::Lea | Op::SetCc | Op::Cmov64 | Op::Cmov32 | Op::Cmov16
+        ) {
+            self.forget_host_flags();
+        }
+        if done || self.vector_uop(u, number, place) {
+            return;
+        }
         match u.op {
+            Op::MovI if u.imm == 0 && self.has_host_flags() => {
+                let d = self.dst(u.d);
+                x!(self ; mov Rd(d), DWORD 0);
+            }
             Op::MovI => {
                 let d = self.dst(u.d);
                 self.set(d, u.imm);
@@ -358,6 +442,7 @@ impl Compiler<'_> {
                 self.logic_immediate(Op::AndI, 0, u.imm);
                 self.result(u.d);
             }
+            Op::RotIns if self.insert_low(u) => {}
             Op::RotIns => {
                 let (a, d) = (self.src(u.a), self.src(u.d));
                 x!(self ; mov rax, Rq(a) ; rol rax, u.aux as i8);
@@ -397,7 +482,11 @@ impl Compiler<'_> {
             Op::St8 | Op::St16 | Op::St32 | Op::St64 | Op::St16R | Op::St32R | Op::St64R => {
                 self.store(u, place);
             }
-            Op::Pure | Op::Sra64 | Op::Sra32 => self.helper(self.thunks.simple, number, place),
+            Op::LdM8 | Op::LdM16 | Op::LdM32 | Op::LdM64 => self.load(u, place),
+            Op::Bz => self.branch_on_zero(u),
+            Op::Pure | Op::Sra64 | Op::Sra32 | Op::AluF => {
+                self.helper(self.thunks.simple, number, place)
+            }
             Op::Call => self.helper(self.thunks.call, number, place),
             Op::CallEnd => self.helper(self.thunks.call_end, number, place),
             Op::Jmp => {
@@ -428,6 +517,8 @@ impl Compiler<'_> {
                 x!(self ; =>other);
                 self.go(u64::from(u.aux));
             }
+            // Those of the front end for x86-64.
+            _ => {}
         }
     }
 
@@ -450,6 +541,7 @@ impl Compiler<'_> {
 
     /// rax = address of the block + imm.
     fn address(&mut self, imm: u64) {
+        let imm = imm.wrapping_add(self.offset as u64);
         match small(imm) {
             Some(imm) => x!(self ; lea rax, [rbx + imm]),
             None => {
@@ -473,8 +565,7 @@ impl Compiler<'_> {
     fn add_immediate(&mut self, u: &Uop) {
         let (a, d) = self.unary(u);
         match small(u.imm) {
-            Some(imm) if a == d => x!(self ; add Rq(d), imm),
-            Some(imm) => x!(self ; lea Rq(d), [Rq(a) + imm]),
+            Some(imm) => self.add_to(d, a, imm),
             None => {
                 self.constant(u.imm);
                 x!(self ; add rax, Rq(a) ; mov Rq(d), rax);
@@ -652,8 +743,8 @@ impl Compiler<'_> {
             x!(self ; not rax);
         }
         let b = if immediate {
-            self.set(15, u.imm);
-            15
+            self.set(1, u.imm);
+            1
         } else {
             self.src(u.b)
         };
@@ -766,7 +857,7 @@ impl Compiler<'_> {
                 let h = self.src(r);
                 match imm {
                     0 => x!(self ; mov rax, Rq(h)),
-                    _ => x!(self ; lea rax, [Rq(h) + imm]),
+                    _ => self.add_to(0, h, imm),
                 }
             }
             (a, b) => {
@@ -783,20 +874,38 @@ impl Compiler<'_> {
     /// half of the addresses that is usual for this code is looked for: the way of misses looks for both.
     fn translate(&mut self, table: i32, n: u8, miss: DynamicLabel) {
         match n {
-            1 => x!(self ; mov r15, rax),
-            _ => x!(self ; lea r15, [rax + i32::from(n) - 1]),
+            1 => x!(self ; mov rdx, rax),
+            _ => x!(self ; lea rdx, [BYTE rax + n as i8 - 1]),
+        }
+        if self.host.bmi1 {
+            x!(self ; bextr ecx, eax, r15d);
+        } else {
+            x!(self ; mov ecx, eax ; shr ecx, INDEX_SHIFT ; and ecx, INDEX_MASK);
         }
         x!(self
-            ; mov ecx, eax
-            ; shr r15, 12
-            ; shr ecx, INDEX_SHIFT
-            ; or r15, r13
-            ; and ecx, INDEX_MASK
-            ; cmp r15, [rbp + rcx + table]
+            ; shr rdx, 12
+            ; or rdx, r13
+            ; cmp rdx, [rbp + rcx * 8 + table]
             ; jne =>miss
         );
         self.refer();
-        x!(self ; add rax, [rbp + rcx + table + 8]);
+        x!(self ; add rax, [rbp + rcx * 8 + table + ADDENDS]);
+    }
+
+    /// dst = base + disp, in the fewest bytes: of a register that is not known when this is written, the assembler takes the longest form.
+    fn add_to(&mut self, dst: u8, base: u8, disp: i32) {
+        let rex = 0x48 | (dst & 8) >> 1 | base >> 3;
+        let modrm = (dst & 7) << 3 | base & 7;
+        let short = i8::try_from(disp).ok();
+        let mode = if short.is_some() { 0x40 } else { 0x80 };
+        self.ops.extend(&[rex, 0x8d, mode | modrm]);
+        if base & 7 == 4 {
+            self.ops.push(0x24);
+        }
+        match short {
+            Some(disp) => self.ops.push_i8(disp),
+            None => self.ops.push_i32(disp),
+        }
     }
 
     fn load(&mut self, u: &Uop, place: Place) {
@@ -804,10 +913,17 @@ impl Compiler<'_> {
         self.effective_address(u);
         let (label, back) = (self.ops.new_dynamic_label(), self.ops.new_dynamic_label());
         let dirty = self.regs.dirty().collect();
+        let flags = self.late_flags();
         let d = self.dst(u.d);
-        self.translate(READ, n, label);
+        let modify = matches!(u.op, Op::LdM8 | Op::LdM16 | Op::LdM32 | Op::LdM64);
+        self.translate(if modify { WRITE } else { READ }, n, label);
         x!(self ; =>back);
+        let movbe = self.host.movbe;
         match u.op {
+            Op::LdM8 => x!(self ; movzx Rd(d), BYTE [rax]),
+            Op::LdM16 => x!(self ; movzx Rd(d), WORD [rax]),
+            Op::LdM32 => x!(self ; mov Rd(d), [rax]),
+            Op::LdM64 => x!(self ; mov Rq(d), [rax]),
             Op::Ld8 => x!(self ; movzx Rd(d), BYTE [rax]),
             Op::Ld16 => x!(self ; movzx Rd(d), WORD [rax]),
             Op::Ld32 => x!(self ; mov Rd(d), [rax]),
@@ -815,6 +931,8 @@ impl Compiler<'_> {
             Op::Ld16S => x!(self ; movsx Rq(d), WORD [rax]),
             Op::Ld32S => x!(self ; movsxd Rq(d), DWORD [rax]),
             Op::Ld16R => x!(self ; movzx Rd(d), WORD [rax] ; rol Rw(d), 8),
+            Op::Ld32R if movbe => x!(self ; movbe Rd(d), [rax]),
+            Op::Ld64R if movbe => x!(self ; movbe Rq(d), [rax]),
             Op::Ld32R => x!(self ; mov Rd(d), [rax] ; bswap Rd(d)),
             Op::Ld16RS => {
                 x!(self ; movzx Rd(d), WORD [rax] ; rol Rw(d), 8 ; movsx Rq(d), Rw(d));
@@ -825,9 +943,14 @@ impl Compiler<'_> {
         self.cold.push(Cold::Access {
             label,
             back,
-            thunk: self.thunks.load[n.trailing_zeros() as usize],
+            thunk: if modify {
+                self.thunks.modify[n.trailing_zeros() as usize]
+            } else {
+                self.thunks.load[n.trailing_zeros() as usize]
+            },
             place,
             dirty,
+            flags,
             value: None,
         });
     }
@@ -839,11 +962,15 @@ impl Compiler<'_> {
         self.effective_address(u);
         let (label, back) = (self.ops.new_dynamic_label(), self.ops.new_dynamic_label());
         self.translate(WRITE, n, label);
+        let movbe = self.host.movbe;
         match u.op {
             Op::St8 => x!(self ; mov [rax], Rb(v)),
             Op::St16 => x!(self ; mov [rax], Rw(v)),
             Op::St32 => x!(self ; mov [rax], Rd(v)),
             Op::St64 => x!(self ; mov [rax], Rq(v)),
+            Op::St16R if movbe => x!(self ; movbe [rax], Rw(v)),
+            Op::St32R if movbe => x!(self ; movbe [rax], Rd(v)),
+            Op::St64R if movbe => x!(self ; movbe [rax], Rq(v)),
             Op::St16R => x!(self ; mov ecx, Rd(v) ; rol cx, 8 ; mov [rax], cx),
             Op::St32R => x!(self ; mov ecx, Rd(v) ; bswap ecx ; mov [rax], ecx),
             _ => x!(self ; mov rcx, Rq(v) ; bswap rcx ; mov [rax], rcx),
@@ -855,6 +982,7 @@ impl Compiler<'_> {
             thunk: self.thunks.store[n.trailing_zeros() as usize],
             place,
             dirty: self.regs.dirty().collect(),
+            flags: self.late_flags(),
             value: Some((v, n, reversed)),
         });
     }
@@ -862,6 +990,7 @@ impl Compiler<'_> {
     fn helper(&mut self, thunk: usize, number: u32, place: Place) {
         self.write_back(true);
         self.regs.forget();
+        self.forget_flags();
         self.compared = None;
         x!(self
             ; mov esi, DWORD number as i32
@@ -872,22 +1001,27 @@ impl Compiler<'_> {
 
     /// On to the block at this one's address + imm. The registers are written back.
     fn go(&mut self, imm: u64) {
-        let near = self.page_offset.wrapping_add(imm as i64);
-        match small(imm) {
-            Some(imm) => x!(self ; add rbx, imm),
-            None => {
-                self.constant(imm);
-                x!(self ; add rbx, rax);
-            }
-        }
-        if (0..PAGE as i64).contains(&near) {
+        let target = imm.wrapping_add(self.offset as u64);
+        if target < PAGE {
             let (label, site) = (self.ops.new_dynamic_label(), self.ops.new_dynamic_label());
             x!(self ; jmp =>label ; =>site);
             self.refer();
-            self.cold.push(Cold::Link { label, site });
-        } else {
-            x!(self ; jmp extern self.thunks.jump);
+            let target = target as i32;
+            self.cold.push(Cold::Link {
+                label,
+                site,
+                target,
+            });
+            return;
         }
+        match small(target) {
+            Some(target) => x!(self ; add rbx, target),
+            None => {
+                self.constant(target);
+                x!(self ; add rbx, rax);
+            }
+        }
+        x!(self ; jmp extern self.thunks.jump);
     }
 
     fn go_to_register(&mut self, r: Reg, mask: u64) {
@@ -950,21 +1084,40 @@ impl Compiler<'_> {
         self.go(u64::from(u.aux));
     }
 
+    fn branch_on_zero(&mut self, u: &Uop) {
+        let a = self.src(u.a);
+        self.write_back(false);
+        let other = self.ops.new_dynamic_label();
+        x!(self ; test Rq(a), Rq(a));
+        if u.d != 0 {
+            x!(self ; jnz =>other);
+        } else {
+            x!(self ; jz =>other);
+        }
+        self.go(u.imm);
+        x!(self ; =>other);
+        self.go(u64::from(u.aux));
+    }
+
     fn emit_cold(&mut self) {
         for cold in std::mem::take(&mut self.cold) {
             match cold {
                 Cold::Budget { label } => {
-                    x!(self
-                        ; =>label
-                        ; add r14, BYTE self.instructions as i8
-                        ; jmp extern self.thunks.exit_next
-                    );
+                    x!(self ; =>label);
+                    let start = self.ops.offset().0;
+                    x!(self ; add r14, BYTE self.instructions as i8);
+                    debug_assert_eq!(self.ops.offset().0 - start, RECOUNT_LEN);
+                    x!(self ; add rbx, self.offset ; jmp extern self.thunks.exit_next);
                     self.refer();
                 }
-                Cold::Link { label, site } => {
+                Cold::Link {
+                    label,
+                    site,
+                    target,
+                } => {
                     x!(self ; =>label ; lea rdx, [=>site]);
                     self.refer();
-                    x!(self ; jmp extern self.thunks.exit_link);
+                    x!(self ; add rbx, target ; jmp extern self.thunks.exit_link);
                     self.refer();
                 }
                 Cold::Access {
@@ -973,12 +1126,11 @@ impl Compiler<'_> {
                     thunk,
                     place,
                     dirty,
+                    flags,
                     value,
                 } => {
                     x!(self ; =>label);
-                    for (host, r) in dirty {
-                        self.store_register(host, r);
-                    }
+                    self.store_late(dirty, flags);
                     if let Some((v, n, reversed)) = value {
                         x!(self ; mov rcx, Rq(v));
                         match (reversed, n) {
@@ -993,7 +1145,61 @@ impl Compiler<'_> {
                     x!(self ; jmp =>back);
                     self.refer();
                 }
+                Cold::StoreVector {
+                    label,
+                    back,
+                    place,
+                    dirty,
+                    flags,
+                    pair,
+                    from,
+                } => {
+                    x!(self ; =>label);
+                    self.store_late(dirty, flags);
+                    match pair {
+                        Some((low, high)) => {
+                            x!(self ; mov [rbp + VALUE], Rq(low) ; mov [rbp + VALUE_HIGH], Rq(high));
+                        }
+                        None => {
+                            x!(self ; movups xmm0, [rbp + register(from)] ; movups [rbp + VALUE], xmm0);
+                        }
+                    }
+                    let thunk = self.thunks.store_wide;
+                    x!(self ; mov edx, DWORD place.raw() as i32 ; call extern thunk);
+                    self.refer();
+                    x!(self ; jmp =>back);
+                    self.refer();
+                }
+                Cold::Refuse {
+                    label,
+                    number,
+                    place,
+                    dirty,
+                    flags,
+                } => {
+                    x!(self ; =>label);
+                    self.store_late(dirty, flags);
+                    let thunk = self.thunks.call;
+                    x!(self
+                        ; mov esi, DWORD number as i32
+                        ; mov edx, DWORD place.raw() as i32
+                        ; call extern thunk
+                    );
+                    self.refer();
+                    // It does not come back.
+                    x!(self ; ud2);
+                }
             }
+        }
+    }
+
+    /// Stores what only host registers have, in code out of the way. Uses rdx.
+    fn store_late(&mut self, dirty: Vec<(u8, Reg)>, flags: Vec<(Reg, flags::Late)>) {
+        for (host, r) in dirty {
+            self.store_register(host, r);
+        }
+        for (flag, late) in flags {
+            self.put_late(flag, late);
         }
     }
 }
@@ -1005,9 +1211,9 @@ fn signed(op: Op) -> bool {
 /// Bytes of a load or store.
 fn size(op: Op) -> u8 {
     match op {
-        Op::Ld8 | Op::St8 => 1,
-        Op::Ld16 | Op::Ld16S | Op::Ld16R | Op::Ld16RS | Op::St16 | Op::St16R => 2,
-        Op::Ld32 | Op::Ld32S | Op::Ld32R | Op::Ld32RS | Op::St32 | Op::St32R => 4,
+        Op::Ld8 | Op::LdM8 | Op::St8 => 1,
+        Op::Ld16 | Op::LdM16 | Op::Ld16S | Op::Ld16R | Op::Ld16RS | Op::St16 | Op::St16R => 2,
+        Op::Ld32 | Op::LdM32 | Op::Ld32S | Op::Ld32R | Op::Ld32RS | Op::St32 | Op::St32R => 4,
         _ => 8,
     }
 }

@@ -4,7 +4,11 @@ use super::LEAVE_BIAS;
 use crate::bus::Bus;
 use crate::engine::core::Core;
 use crate::engine::exec::{Fault, NEXT_PC, Pure};
-use crate::engine::{FrontEnd, Shared, code, interpret, load_slow, store_slow};
+use crate::engine::flags;
+use crate::engine::{
+    FrontEnd, Shared, code, interpret, load_slow, load_wide_slow, modify_slow, store_slow,
+    store_wide_slow,
+};
 
 /// What helpers need besides their arguments: the dispatcher's references.
 pub(super) struct Env<'a, F> {
@@ -27,15 +31,19 @@ impl Status {
     pub(super) const LEAVE: u64 = 2;
 }
 
-/// Place of an instruction in its block, as it is passed to helpers: its first byte (16 bits), its length (8 bits), and how many
-/// instructions follow it.
+/// Place of an instruction, as it is passed to helpers: its first byte, from the start of its block's page (16 bits), its length (8 bits),
+/// and how many instructions of the block follow it.
 #[derive(Clone, Copy)]
 pub(super) struct Place(u32);
 
 impl Place {
-    pub(super) fn new(place: code::Place, instructions: u32) -> Place {
-        let rest = instructions.saturating_sub(u32::from(place.index) + 1);
-        Place(u32::from(place.offset) | u32::from(place.len) << 16 | rest << 24)
+    pub(super) fn new(place: code::Place, block: &code::Block) -> Place {
+        let rest = block
+            .instructions
+            .saturating_sub(u32::from(place.index) + 1);
+        // A block's first byte lies in its page, and its instructions take a kilobyte at most.
+        let offset = (block.offset + u32::from(place.offset)) & 0xffff;
+        Place(offset | u32::from(place.len) << 16 | rest << 24)
     }
     /// As a number that code can hold.
     pub(super) fn raw(self) -> u32 {
@@ -64,7 +72,7 @@ fn finish(core: &mut Core, leaving: bool, place: Place, done: Result<(), Fault>)
     }
 }
 
-/// Loads `N` bytes at `ea` into [`crate::engine::core::Exchange::value`]. The block's address is in [`Core::pc`].
+/// Loads `N` bytes at `ea` into [`crate::engine::core::Exchange::value`]. The address of the block's page is in [`Core::pc`].
 ///
 /// # Safety
 /// `env` is what `enter` passed, and nothing else uses what it points to.
@@ -80,6 +88,25 @@ pub(super) unsafe extern "sysv64" fn load<F: FrontEnd, const N: usize>(
     let leaving = core.leave;
     core.pc = core.pc.wrapping_add(place.offset());
     let done = load_slow(f, shared, bus, ea, N).map(|v| f.core().exchange.value = v);
+    finish(f.core(), leaving, place, done)
+}
+
+/// As [`load`], of what will be stored to.
+///
+/// # Safety
+/// As [`load`].
+pub(super) unsafe extern "sysv64" fn modify<F: FrontEnd, const N: usize>(
+    env: *mut Env<'_, F>,
+    ea: u64,
+    place: u32,
+) -> u64 {
+    // SAFETY: by contract.
+    let (f, shared, bus) = unsafe { (&mut *(*env).f, &mut *(*env).shared, &mut *(*env).bus) };
+    let place = Place(place);
+    let core = f.core();
+    let leaving = core.leave;
+    core.pc = core.pc.wrapping_add(place.offset());
+    let done = modify_slow(f, shared, bus, ea, N).map(|v| f.core().exchange.value = v);
     finish(f.core(), leaving, place, done)
 }
 
@@ -100,6 +127,48 @@ pub(super) unsafe extern "sysv64" fn store<F: FrontEnd, const N: usize>(
     let leaving = core.leave;
     core.pc = core.pc.wrapping_add(place.offset());
     let done = store_slow(f, shared, bus, ea, N, value);
+    finish(f.core(), leaving, place, done)
+}
+
+/// As [`load`], of 16 bytes.
+///
+/// # Safety
+/// As [`load`].
+pub(super) unsafe extern "sysv64" fn load_wide<F: FrontEnd>(
+    env: *mut Env<'_, F>,
+    ea: u64,
+    place: u32,
+) -> u64 {
+    // SAFETY: by contract.
+    let (f, shared, bus) = unsafe { (&mut *(*env).f, &mut *(*env).shared, &mut *(*env).bus) };
+    let place = Place(place);
+    let core = f.core();
+    let leaving = core.leave;
+    core.pc = core.pc.wrapping_add(place.offset());
+    let done = load_wide_slow(f, shared, bus, ea).map(|[low, high]| {
+        let exchange = &mut f.core().exchange;
+        (exchange.value, exchange.value_high) = (low, high);
+    });
+    finish(f.core(), leaving, place, done)
+}
+
+/// As [`store`], of the 16 bytes of [`crate::engine::core::Exchange::value`] and what follows.
+///
+/// # Safety
+/// As [`load`].
+pub(super) unsafe extern "sysv64" fn store_wide<F: FrontEnd>(
+    env: *mut Env<'_, F>,
+    ea: u64,
+    place: u32,
+) -> u64 {
+    // SAFETY: by contract.
+    let (f, shared, bus) = unsafe { (&mut *(*env).f, &mut *(*env).shared, &mut *(*env).bus) };
+    let place = Place(place);
+    let core = f.core();
+    let leaving = core.leave;
+    core.pc = core.pc.wrapping_add(place.offset());
+    let value = [core.exchange.value, core.exchange.value_high];
+    let done = store_wide_slow(f, shared, bus, ea, value);
     finish(f.core(), leaving, place, done)
 }
 
@@ -167,4 +236,46 @@ pub(super) unsafe extern "sysv64" fn simple<F: FrontEnd>(env: *mut Env<'_, F>, u
     let (f, shared, pure) = unsafe { (&mut *(*env).f, &*(*env).shared, (*env).pure) };
     let uop = shared.code.uop(uop as usize);
     interpret::simple(f.core(), pure, 0, &uop);
+}
+
+/// Whether a condition of an x86 CPU's flags holds.
+///
+/// # Safety
+/// `core` is that of the CPU that runs.
+pub(super) unsafe extern "sysv64" fn condition(core: *const Core, condition: u32) -> u64 {
+    // SAFETY: by contract.
+    let regs = unsafe { &(*core).regs };
+    u64::from(flags::condition(regs, condition as u8))
+}
+
+/// The carry, 0 or 1.
+///
+/// # Safety
+/// As [`condition`].
+pub(super) unsafe extern "sysv64" fn carry(core: *const Core) -> u64 {
+    // SAFETY: by contract.
+    flags::carry(unsafe { &(*core).regs })
+}
+
+/// The arithmetic flags.
+///
+/// # Safety
+/// As [`condition`].
+pub(super) unsafe extern "sysv64" fn arithmetic(core: *const Core) -> u64 {
+    // SAFETY: by contract.
+    flags::arithmetic(unsafe { &(*core).regs })
+}
+
+/// Carries out [`crate::engine::uop::Op::Vec`] or `VecMask`, which has a number.
+///
+/// # Safety
+/// As [`load`], and `core` is that of the CPU that runs.
+pub(super) unsafe extern "sysv64" fn vector<F: FrontEnd>(
+    core: *mut Core,
+    uop: u32,
+    env: *mut Env<'_, F>,
+) {
+    // SAFETY: by contract.
+    let (regs, shared) = unsafe { (&mut (*core).regs, &*(*env).shared) };
+    F::vector(regs, &shared.code.uop(uop as usize));
 }

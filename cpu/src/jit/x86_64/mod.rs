@@ -15,6 +15,7 @@ use crate::bus::Bus;
 use crate::engine::core::Core;
 use crate::engine::exec::Pure;
 use crate::engine::{CodeCache, FrontEnd, Shared};
+use compile::Host;
 use helpers::{Env, Status};
 use memory::CodeMemory;
 use thunks::Thunks;
@@ -22,11 +23,15 @@ use thunks::Thunks;
 /// Subtracted from the counter of instructions left when the CPU should leave: larger than any budget.
 const LEAVE_BIAS: u64 = 1 << 62;
 
+/// Bytes of a direct jump.
+const JUMP_LEN: usize = 5;
+
 /// Compiled code of one machine.
 #[derive(Debug)]
 pub struct Jit {
     memory: CodeMemory,
     thunks: Thunks,
+    host: Host,
     /// Bytes that the thunks take.
     keep: usize,
 }
@@ -42,36 +47,46 @@ impl Jit {
             keep: memory.used(),
             memory,
             thunks,
+            host: Host::detect(),
         })
     }
 
     /// Compiles block `n` and gives the address to enter it at; `None` if there is no room.
     pub(crate) fn compile(&mut self, code: &CodeCache, n: u32) -> Option<usize> {
         let entry = self.memory.next();
-        let mut block = compile::block(code, n, &self.thunks, entry)?;
+        let mut block = compile::block(code, n, &self.thunks, self.host, entry)?;
         let cold = self.memory.next_cold(block.cold_len());
         let (code, cold) = block.place_cold(entry, cold)?;
         self.memory.push(code, cold).then_some(entry)
     }
 
-    /// Where compiled code jumps for a block that is not compiled.
+    /// Where compiled code jumps, by the jump cache, for a block that is not compiled.
     pub(crate) fn dispatcher(&self) -> usize {
-        self.thunks.exit_next
+        self.thunks.exit_jump
     }
 
-    /// Makes the jump whose displacement ends at `site` lead to `entry`.
+    /// Makes the jump whose displacement ends at `site` lead to `entry`. A block that comes next in memory is just run into.
     pub(crate) fn link(&mut self, site: u64, entry: usize) {
-        let displacement = (entry as u64).wrapping_sub(site) as u32;
-        self.memory
-            .patch(site as usize - 4, &displacement.to_le_bytes());
+        let site = site as usize;
+        if self.memory.is_padding(site, entry) {
+            self.memory.fill_with_nops(site - JUMP_LEN, entry);
+            return;
+        }
+        let displacement = entry.wrapping_sub(site) as u32;
+        self.memory.patch(site - 4, &displacement.to_le_bytes());
     }
 
     /// The block compiled at `entry` (0: none) is no longer true: whoever jumps there goes to the dispatcher. A run that is within it goes
     /// on to its end.
     pub(crate) fn retire(&mut self, entry: usize) {
-        if entry != 0 {
-            let displacement = self.thunks.exit_next.wrapping_sub(entry + 5) as u32;
-            let [a, b, c, d] = displacement.to_le_bytes();
+        // Where the end of the budget is handled, which leads to the dispatcher.
+        let counted = entry + compile::ENTER_LEN;
+        if entry != 0
+            && let Some(displacement) = self.memory.word(counted - 4)
+        {
+            let cold = counted + compile::RECOUNT_LEN;
+            let to = cold.wrapping_add_signed(displacement as i32 as isize);
+            let [a, b, c, d] = (to.wrapping_sub(entry + JUMP_LEN) as u32).to_le_bytes();
             self.memory.patch(entry, &[0xe9, a, b, c, d]);
         }
     }

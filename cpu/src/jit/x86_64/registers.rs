@@ -12,7 +12,9 @@ pub(super) struct Registers {
     slot: [u8; 256],
     dirty: u8,
     locked: u8,
-    turn: usize,
+    /// When each was last needed, by `now`.
+    used: [u32; HOSTS.len()],
+    now: u32,
 }
 
 const NONE: u8 = u8::MAX;
@@ -24,7 +26,8 @@ impl Default for Registers {
             slot: [NONE; 256],
             dirty: 0,
             locked: 0,
-            turn: 0,
+            used: [0; HOSTS.len()],
+            now: 0,
         }
     }
 }
@@ -36,18 +39,45 @@ impl Registers {
         if slot == NONE {
             return None;
         }
-        self.locked |= 1 << slot;
+        self.touch(slot as usize);
         Some(HOSTS[slot as usize])
+    }
+
+    /// The host register that holds `r`, which may be given away.
+    pub(super) fn peek(&self, r: Reg) -> Option<u8> {
+        let slot = self.slot[r as usize];
+        (slot != NONE).then(|| HOSTS[slot as usize])
+    }
+
+    fn touch(&mut self, slot: usize) {
+        self.locked |= 1 << slot;
+        self.now += 1;
+        self.used[slot] = self.now;
+    }
+
+    /// No host register holds `r` any more; says which did, if its value is not in the file.
+    pub(super) fn release(&mut self, r: Reg) -> Option<u8> {
+        let slot = self.slot[r as usize];
+        if slot == NONE {
+            return None;
+        }
+        let (index, bit) = (slot as usize, 1 << slot);
+        let dirty = self.dirty & bit != 0;
+        self.slot[r as usize] = NONE;
+        self.guest[index] = None;
+        self.dirty &= !bit;
+        dirty.then(|| HOSTS[index])
     }
 
     /// Gives `r`, which has none, a host register, and says which register must be written back to the file before.
     pub(super) fn assign(&mut self, r: Reg) -> (u8, Option<(u8, Reg)>) {
-        // At most four are locked: three operands and a destination.
+        // At most four are locked: three operands and a destination. The one that was not needed for longest goes; at first those that
+        // hold nothing.
         let slot = (0..HOSTS.len())
-            .map(|i| (self.turn + i) % HOSTS.len())
-            .find(|s| self.locked >> s & 1 == 0)
+            .filter(|s| self.locked >> s & 1 == 0)
+            .min_by_key(|s| self.used[*s])
             .unwrap_or(0);
-        self.turn = slot + 1;
+        self.touch(slot);
         let bit = 1 << slot;
         let old = self.guest[slot].take();
         let write_back = old
@@ -59,7 +89,6 @@ impl Registers {
         self.guest[slot] = Some(r);
         self.slot[r as usize] = slot as u8;
         self.dirty &= !bit;
-        self.locked |= bit;
         (HOSTS[slot], write_back)
     }
 
@@ -92,10 +121,6 @@ impl Registers {
 
     /// Host registers hold nothing.
     pub(super) fn forget(&mut self) {
-        let turn = self.turn;
-        *self = Registers {
-            turn,
-            ..Registers::default()
-        };
+        *self = Registers::default();
     }
 }

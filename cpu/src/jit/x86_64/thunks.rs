@@ -1,10 +1,11 @@
 //! Code that all blocks share: the way in and out, the jump cache, and calls of helpers.
 //!
 //! Host registers in compiled code:
-//! - `rbp`: the [`Core`], plus [`CORE_BIAS`]; `rbx`: effective address of the block; `r14`: instructions left, negative at the end;
+//! - `rbp`: the [`Core`], plus [`CORE_BIAS`]; `rbx`: effective address of the block's page; `r14`: instructions left, negative at the end;
 //! - `r13`: the context of the usual half of the addresses, as a part of a soft TLB's tag;
 //! - `rsp`: the [`super::helpers::Env`]'s address lies there; a call finds the stack aligned;
-//! - `rax`, `rcx`, `rdx`, `r15`: free within a micro-operation;
+//! - `r15`: [`INDEX_FIELD`];
+//! - `rax`, `rcx`, `rdx`: free within a micro-operation;
 //! - the others: registers of the flat file, see [`super::registers`].
 
 use std::ffi::c_void;
@@ -17,7 +18,8 @@ use super::helpers::{self, Status};
 use super::memory::CodeMemory;
 use crate::engine::FrontEnd;
 use crate::engine::core::{Core, Exchange};
-use crate::engine::tlb::{self, Jump, Tlb};
+use crate::engine::tlb::{self, Jump, Table, Tlb};
+use crate::ram::PAGE;
 
 /// `rbp` points that far into the [`Core`], so that the first 32 registers are a one-byte displacement away.
 pub(super) const CORE_BIAS: i32 = 128;
@@ -27,7 +29,11 @@ const fn field(offset: usize) -> i32 {
 }
 const EXCHANGE: usize = offset_of!(Core, exchange);
 const PC: i32 = field(offset_of!(Core, pc));
-const VALUE: i32 = field(EXCHANGE + offset_of!(Exchange, value));
+/// See [`Exchange::value`].
+pub(super) const VALUE: i32 = field(EXCHANGE + offset_of!(Exchange, value));
+/// Its upper half.
+pub(super) const VALUE_HIGH: i32 = field(EXCHANGE + offset_of!(Exchange, value_high));
+const _: () = assert!(VALUE_HIGH == VALUE + 8);
 const BIAS: i32 = field(EXCHANGE + offset_of!(Exchange, bias));
 const LEFT: i32 = field(EXCHANGE + offset_of!(Exchange, left));
 const REST: i32 = field(EXCHANGE + offset_of!(Exchange, rest));
@@ -39,15 +45,20 @@ const JUMPS: i32 = field(offset_of!(Core, tlb) + offset_of!(Tlb, jumps_at));
 pub(super) const READ: i32 = field(offset_of!(Core, tlb) + offset_of!(Tlb, read));
 /// And for stores.
 pub(super) const WRITE: i32 = field(offset_of!(Core, tlb) + offset_of!(Tlb, write));
+/// From a table to its second part.
+pub(super) const ADDENDS: i32 = offset_of!(Table, addends) as i32;
 /// Number of the data context for addresses with a clear top bit; that for a set one follows.
 const CONTEXT: i32 = field(Core::DATA_CONTEXT);
 /// The two, exclusive or.
 const CONTEXT_XOR: i32 = field(offset_of!(Core, data_context_xor));
-/// From an address to the place of its entry in a table: shift, and mask.
-pub(super) const INDEX_SHIFT: i8 = 12 - 4;
-pub(super) const INDEX_MASK: i32 = ((tlb::ENTRIES - 1) << 4) as i32;
+/// From an address to the number of its entry in a table: shift, and mask.
+pub(super) const INDEX_SHIFT: i8 = 12;
+pub(super) const INDEX_MASK: i32 = (tlb::ENTRIES - 1) as i32;
+/// The same for `bextr`: first bit, and number of bits from bit 8 on.
+const INDEX_FIELD: i32 = INDEX_SHIFT as i32 | (tlb::ENTRIES.ilog2() as i32) << 8;
 const JUMP_TAG: i32 = offset_of!(Jump, tag) as i32;
 const JUMP_ENTRY: i32 = offset_of!(Jump, entry) as i32;
+const PAGE_SIZE: i32 = PAGE as i32;
 const _: () = assert!(size_of::<Jump>() == 24 && offset_of!(Jump, pc) == 0);
 
 /// Displacement of a register of the flat file.
@@ -65,12 +76,16 @@ pub(super) struct Thunks {
     pub(super) enter: usize,
     /// To the dispatcher, for the block at `rbx`.
     pub(super) exit_next: usize,
+    /// As `exit_next`, for the block of the jump cache's entry at `rdx`.
+    pub(super) exit_jump: usize,
     /// As `exit_next`; `rdx` is where a direct jump could be.
     pub(super) exit_link: usize,
     /// To the block at `rbx`, by the jump cache.
     pub(super) jump: usize,
     /// Load of 1, 2, 4, 8 bytes at `rax`, `edx` the place: `rax` is where the value lies.
     pub(super) load: [usize; 4],
+    /// As `load`, of what will be stored to.
+    pub(super) modify: [usize; 4],
     /// Store of `rcx` at `rax`, `edx` the place.
     pub(super) store: [usize; 4],
     /// Helper for micro-operation number `esi`, `edx` the place; no register of the flat file stays in a host register.
@@ -79,6 +94,18 @@ pub(super) struct Thunks {
     pub(super) call_end: usize,
     /// As `call`, without a place: cannot fault.
     pub(super) simple: usize,
+    /// Condition `ecx` of an x86 CPU's flags: `eax` is whether it holds. Keeps all registers but the free ones, as the following.
+    pub(super) condition: usize,
+    /// The carry: `eax`.
+    pub(super) carry: usize,
+    /// The arithmetic flags, as in EFLAGS: `eax`.
+    pub(super) arithmetic: usize,
+    /// Vector micro-operation number `ecx`, likewise; its registers are in the file.
+    pub(super) vector: usize,
+    /// As `load`, of 16 bytes.
+    pub(super) load_wide: usize,
+    /// Store of the 16 bytes at [`VALUE`] to `rax`, `edx` the place.
+    pub(super) store_wide: usize,
 }
 
 type Asm = VecAssembler<X64Relocation>;
@@ -120,8 +147,10 @@ impl Thunks {
                 ; push r8
                 ; mov rbp, rdi
                 ; mov rbx, rdx
+                ; and rbx, -PAGE_SIZE
                 ; mov r14, rcx
                 ; mov r13, [rbp + USUAL_CONTEXT]
+                ; mov r15d, INDEX_FIELD
                 ; jmp rsi
             );
         })?;
@@ -144,6 +173,9 @@ impl Thunks {
             );
         })?;
         let next = thunks.exit_next;
+        thunks.exit_jump = add(&mut |ops| {
+            dynasm!(ops ; .arch x64 ; mov rbx, [rdx] ; jmp extern next);
+        })?;
         thunks.jump = add(&mut |ops| jump(ops, next, F::INSTRUCTION_ALIGN))?;
         let loads = [
             helpers::load::<F, 1> as *const () as usize,
@@ -152,7 +184,16 @@ impl Thunks {
             helpers::load::<F, 8> as *const () as usize,
         ];
         for ((thunk, helper), log) in thunks.load.iter_mut().zip(loads).zip(0..) {
-            *thunk = add(&mut |ops| access(ops, READ, log, helper, leave))?;
+            *thunk = add(&mut |ops| access(ops, Access::Load, log, helper, leave))?;
+        }
+        let modifications = [
+            helpers::modify::<F, 1> as *const () as usize,
+            helpers::modify::<F, 2> as *const () as usize,
+            helpers::modify::<F, 4> as *const () as usize,
+            helpers::modify::<F, 8> as *const () as usize,
+        ];
+        for ((thunk, helper), log) in thunks.modify.iter_mut().zip(modifications).zip(0..) {
+            *thunk = add(&mut |ops| access(ops, Access::Modify, log, helper, leave))?;
         }
         let stores = [
             helpers::store::<F, 1> as *const () as usize,
@@ -161,7 +202,7 @@ impl Thunks {
             helpers::store::<F, 8> as *const () as usize,
         ];
         for ((thunk, helper), log) in thunks.store.iter_mut().zip(stores).zip(0..) {
-            *thunk = add(&mut |ops| access(ops, WRITE, log, helper, leave))?;
+            *thunk = add(&mut |ops| access(ops, Access::Store, log, helper, leave))?;
         }
         let helper = helpers::call::<F> as *const () as usize;
         thunks.call = add(&mut |ops| call(ops, helper, leave))?;
@@ -179,8 +220,47 @@ impl Thunks {
                 ; ret
             );
         })?;
+        let helper = helpers::condition as *const () as usize;
+        thunks.condition = add(&mut |ops| of_flags(ops, helper))?;
+        let helper = helpers::carry as *const () as usize;
+        thunks.carry = add(&mut |ops| of_flags(ops, helper))?;
+        let helper = helpers::arithmetic as *const () as usize;
+        thunks.arithmetic = add(&mut |ops| of_flags(ops, helper))?;
+        let helper = helpers::vector::<F> as *const () as usize;
+        thunks.vector = add(&mut |ops| of_flags(ops, helper))?;
+        let helper = helpers::load_wide::<F> as *const () as usize;
+        thunks.load_wide = add(&mut |ops| access(ops, Access::Load, 4, helper, leave))?;
+        let helper = helpers::store_wide::<F> as *const () as usize;
+        thunks.store_wide = add(&mut |ops| access(ops, Access::Store, 4, helper, leave))?;
         Some(thunks)
     }
+}
+
+/// A helper that is told the core, `ecx` and the environment.
+fn of_flags(ops: &mut Asm, helper: usize) {
+    dynasm!(ops
+        ; .arch x64
+        ; push rsi
+        ; push rdi
+        ; push r8
+        ; push r9
+        ; push r10
+        ; push r11
+        ; sub rsp, 8
+        ; lea rdi, [rbp - CORE_BIAS]
+        ; mov esi, ecx
+        ; mov rdx, [rsp + 64]
+        ; mov rax, QWORD helper as i64
+        ; call rax
+        ; add rsp, 8
+        ; pop r11
+        ; pop r10
+        ; pop r9
+        ; pop r8
+        ; pop rdi
+        ; pop rsi
+        ; ret
+    );
 }
 
 /// Jump cache: see [`Tlb::jump`], whose index this computes.
@@ -214,38 +294,54 @@ fn jump(ops: &mut Asm, miss: usize, align: u64) {
         ; mov ecx, [rbp + rcx * 4 + TAGS]
         ; cmp [rdx + JUMP_TAG], ecx
         ; jne >miss
+        ; and rbx, -PAGE_SIZE
         ; jmp QWORD [rdx + JUMP_ENTRY]
         ; miss:
         ; jmp extern miss
     );
 }
 
-/// A load or store that the soft TLB does not have in the usual half: of 2 to the power `log` bytes, with entries in `table`. Keeps all
-/// registers but the free ones.
-fn access(ops: &mut Asm, table: i32, log: u8, helper: usize, leave: usize) {
+/// What a thunk of [`access`] does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Access {
+    Load,
+    /// A load of what will be stored to.
+    Modify,
+    Store,
+}
+
+/// A load or store that the soft TLB does not have in the usual half: of 2 to the power `log` bytes. Keeps all registers but the free
+/// ones.
+fn access(ops: &mut Asm, access: Access, log: u8, helper: usize, leave: usize) {
+    let table = if access == Access::Load { READ } else { WRITE };
+    // Of 16 bytes the value is there already.
+    let narrow = log < 4;
+    if narrow {
+        dynasm!(ops ; .arch x64 ; mov [rbp + VALUE], rcx);
+    }
     dynasm!(ops
         ; .arch x64
-        ; mov [rbp + VALUE], rcx
         ; mov [rbp + REST], rdx
-        ; lea r15, [rax + (1 << log) - 1]
         ; cqo
-        ; shr r15, 12
         ; and rdx, [rbp + CONTEXT_XOR]
-        ; mov ecx, eax
+        ; lea rcx, [rax + (1 << log) - 1]
         ; xor rdx, [rbp + CONTEXT]
+        ; shr rcx, 12
+        ; or rdx, rcx
+        ; mov ecx, eax
         ; shr ecx, INDEX_SHIFT
-        ; or r15, rdx
         ; and ecx, INDEX_MASK
-        ; cmp r15, [rbp + rcx + table]
+        ; cmp rdx, [rbp + rcx * 8 + table]
         ; jne >miss
-        ; add rax, [rbp + rcx + table + 8]
+        ; add rax, [rbp + rcx * 8 + table + ADDENDS]
     );
-    if table == WRITE {
+    if access == Access::Store {
         dynasm!(ops ; .arch x64 ; mov rcx, [rbp + VALUE]);
         match log {
             0 => dynasm!(ops ; .arch x64 ; mov [rax], cl),
             1 => dynasm!(ops ; .arch x64 ; mov [rax], cx),
             2 => dynasm!(ops ; .arch x64 ; mov [rax], ecx),
+            4 => dynasm!(ops ; .arch x64 ; movups xmm0, [rbp + VALUE] ; movups [rax], xmm0),
             _ => dynasm!(ops ; .arch x64 ; mov [rax], rcx),
         }
     }

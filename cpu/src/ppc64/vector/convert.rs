@@ -3,11 +3,11 @@ use super::fields::{el, xx2};
 use super::fpscr::{VXCVI, VXSNAN, XX};
 use super::memory::{double_to_single, single_to_double};
 use super::scalar::{Arith, arith, class_code};
-use super::soft::{
-    self, AWAY, Class, DOUBLE, DOWN, Format, HALF, NEAREST, Num, Out, SINGLE, TO_ZERO, UP,
-};
 use super::vsx_float::vector;
 use super::{Facility, Run, VecCtx, VecOp};
+use crate::softfloat::{
+    self as soft, AWAY, Class, DOUBLE, DOWN, Format, HALF, NEAREST, Num, Out, SINGLE, TO_ZERO, UP,
+};
 
 /// Converts to an integer of `bits` bits, saturating.
 pub(super) fn to_int(n: &Num, rm: u8, signed: bool, bits: u32) -> Out {

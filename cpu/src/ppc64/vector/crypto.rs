@@ -1,82 +1,28 @@
 //! AES and SHA-2 steps. Power ISA 3.0B Book I §6.11.1 and §6.11.2.
 use super::fields::{build, el, vx, vxm};
+use crate::aes::{INVERSE, SBOX, State};
+
 use super::{Run, VecCtx, VecOp};
 
-const fn gf_mul(mut a: u8, mut b: u8) -> u8 {
-    let mut r = 0;
-    while b != 0 {
-        if b & 1 != 0 {
-            r ^= a;
-        }
-        a = a << 1 ^ if a & 0x80 != 0 { 0x1b } else { 0 };
-        b >>= 1;
-    }
-    r
+/// Byte 0 of the state is the most significant one.
+fn state(v: u128) -> State {
+    State(v.to_be_bytes())
 }
 
-/// FIPS 197 §5.1.1: inverse in GF(2^8), then the affine map.
-const SBOX: [u8; 256] = {
-    let mut t = [0_u8; 256];
-    let mut i = 0;
-    while i < 256 {
-        // The inverse is the 254th power.
-        let (mut inverse, mut k) = (1_u8, 0);
-        while k < 254 {
-            inverse = gf_mul(inverse, i as u8);
-            k += 1;
-        }
-        t[i] = inverse
-            ^ inverse.rotate_left(1)
-            ^ inverse.rotate_left(2)
-            ^ inverse.rotate_left(3)
-            ^ inverse.rotate_left(4)
-            ^ 0x63;
-        i += 1;
-    }
-    t
-};
-
-const INVERSE: [u8; 256] = {
-    let mut t = [0_u8; 256];
-    let mut i = 0;
-    while i < 256 {
-        t[SBOX[i] as usize] = i as u8;
-        i += 1;
-    }
-    t
-};
-
-fn sub(v: u128, table: &[u8; 256]) -> u128 {
-    build(|i| table[usize::from(el::<u8>(v, i))])
-}
-
-/// Row r of the state moves by r columns, to the left if `left`.
-fn shift_rows(v: u128, left: bool) -> u128 {
-    build(|i| {
-        let (column, row) = (i / 4, i % 4);
-        let from = if left { column + row } else { column + 4 - row };
-        el::<u8>(v, from % 4 * 4 + row)
-    })
-}
-
-fn mix(v: u128, k: [u8; 4]) -> u128 {
-    build(|i| {
-        (0..4_u32).fold(0, |r, j| {
-            let byte = el::<u8>(v, i / 4 * 4 + j);
-            r ^ gf_mul(byte, k[((j + 4 - i % 4) % 4) as usize])
-        })
-    })
+fn vector(s: State) -> u128 {
+    u128::from_be_bytes(s.0)
 }
 
 fn cipher(c: &mut VecCtx, last: bool) -> Run {
-    let v = shift_rows(sub(c.vra(), &SBOX), true);
-    let v = if last { v } else { mix(v, [2, 3, 1, 1]) };
-    c.set_vrt(v ^ c.vrb())
+    let v = state(c.vra()).substitute(&SBOX).shift_rows(true);
+    let v = if last { v } else { v.mix([2, 3, 1, 1]) };
+    c.set_vrt(vector(v) ^ c.vrb())
 }
 
 fn ncipher(c: &mut VecCtx, last: bool) -> Run {
-    let v = sub(shift_rows(c.vra(), false), &INVERSE) ^ c.vrb();
-    c.set_vrt(if last { v } else { mix(v, [14, 11, 13, 9]) })
+    let v = state(c.vra()).shift_rows(false).substitute(&INVERSE);
+    let v = state(vector(v) ^ c.vrb());
+    c.set_vrt(vector(if last { v } else { v.mix([14, 11, 13, 9]) }))
 }
 
 /// Two rotations and a third rotation or shift.
@@ -97,7 +43,9 @@ pub(super) const OPS: &[VecOp] = &[
     vx("vcipherlast", 1289, |c| cipher(c, true)),
     vx("vncipher", 1352, |c| ncipher(c, false)),
     vx("vncipherlast", 1353, |c| ncipher(c, true)),
-    vxm("vsbox", 1480, 0xf800, |c| c.set_vrt(sub(c.vra(), &SBOX))),
+    vxm("vsbox", 1480, 0xf800, |c| {
+        c.set_vrt(vector(state(c.vra()).substitute(&SBOX)))
+    }),
     vx("vshasigmaw", 1666, |c| {
         let a = c.vra();
         let r = build(|i| {

@@ -1,5 +1,5 @@
 //! 2^x and log2 x in integers, so that every host gives the same bits. Power ISA 3.0B Book I §6.10.4 asks for much less.
-use super::soft::{Class, Num, wide_mul};
+use crate::softfloat::{Class, Num, wide_mul};
 use std::sync::OnceLock;
 
 /// Fraction bits that the results are computed with.

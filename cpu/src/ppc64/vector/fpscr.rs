@@ -1,18 +1,13 @@
 //! FPSCR and the instructions on it. Power ISA 3.0B Book I §4.2.2 and §4.6.10.
+pub(super) use crate::softfloat::{
+    OE, OX, UE, UX, VXIDI, VXIMZ, VXISI, VXSNAN, VXSQRT, VXZDZ, XX, ZX,
+};
+
 use super::{Facility, Run, Trap, VecCtx, VecOp};
 
 pub(super) const FX: u32 = 0x8000_0000;
 pub(super) const FEX: u32 = 0x4000_0000;
 pub(super) const VX: u32 = 0x2000_0000;
-pub(super) const OX: u32 = 0x1000_0000;
-pub(super) const UX: u32 = 0x0800_0000;
-pub(super) const ZX: u32 = 0x0400_0000;
-pub(super) const XX: u32 = 0x0200_0000;
-pub(super) const VXSNAN: u32 = 0x0100_0000;
-pub(super) const VXISI: u32 = 0x0080_0000;
-pub(super) const VXIDI: u32 = 0x0040_0000;
-pub(super) const VXZDZ: u32 = 0x0020_0000;
-pub(super) const VXIMZ: u32 = 0x0010_0000;
 pub(super) const VXVC: u32 = 0x0008_0000;
 pub(super) const FR: u32 = 0x0004_0000;
 pub(super) const FI: u32 = 0x0002_0000;
@@ -21,11 +16,8 @@ pub(super) const FPRF: u32 = 0x0001_f000;
 /// FPCC.
 pub(super) const FPCC: u32 = 0x0000_f000;
 pub(super) const VXSOFT: u32 = 0x400;
-pub(super) const VXSQRT: u32 = 0x200;
 pub(super) const VXCVI: u32 = 0x100;
 pub(super) const VE: u32 = 0x80;
-pub(super) const OE: u32 = 0x40;
-pub(super) const UE: u32 = 0x20;
 pub(super) const ZE: u32 = 0x10;
 pub(super) const XE: u32 = 0x08;
 /// All invalid-operation bits.

@@ -14,7 +14,6 @@ mod memory;
 mod permute;
 mod quad;
 mod scalar;
-mod soft;
 mod vmx_float;
 mod vsx_float;
 mod vsx_move;

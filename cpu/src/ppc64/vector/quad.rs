@@ -2,9 +2,9 @@
 use super::convert::{integral, to_int};
 use super::fpscr::XX;
 use super::scalar::{Arith, arith, class_code};
-use super::soft::{self, AWAY, DOUBLE, Format, Num, ODD, Out, QUAD, TO_ZERO};
 use super::vsx_float::in_class;
 use super::{Facility, Run, VecCtx, VecOp};
+use crate::softfloat::{self as soft, AWAY, DOUBLE, Format, Num, ODD, Out, QUAD, TO_ZERO};
 use std::cmp::Ordering;
 
 /// Sign and exponent of quad with the 64-bit significand of double extended.

@@ -1,8 +1,8 @@
 //! Floating-point arithmetic, moves and compares of the FPRs. Power ISA 3.0B Book I §4.6.5 to §4.6.8.
 use super::fpscr::{FI, FPCC, FPRF, FR, VE, VX_ALL, VXSNAN, VXVC, XX, ZE, ZX};
 use super::memory::single_to_double;
-use super::soft::{self, Class, DOUBLE, Format, NEAREST, Num, Out, SINGLE};
 use super::{Facility, Run, VecCtx, VecOp};
+use crate::softfloat::{self as soft, Class, DOUBLE, Format, NEAREST, Num, Out, SINGLE};
 use std::cmp::Ordering;
 
 /// An arithmetic operation on (a, b, c).

@@ -1,5 +1,6 @@
 use super::estimate::{exp2, log2};
 use super::*;
+use crate::softfloat as soft;
 
 struct NoMem;
 

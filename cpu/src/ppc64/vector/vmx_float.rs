@@ -4,8 +4,8 @@ use super::estimate::{exp2, log2};
 use super::fields::{build, cmp, el, va, vc, vx, vxs};
 use super::fpscr::UX;
 use super::scalar::{Arith, arith};
-use super::soft::{self, DOWN, NEAREST, Num, Out, SINGLE, TO_ZERO, UP};
 use super::{Run, VecCtx, VecOp};
+use crate::softfloat::{self as soft, DOWN, NEAREST, Num, Out, SINGLE, TO_ZERO, UP};
 use std::cmp::Ordering;
 
 /// In non-Java mode denormalised operands and results count as zero. Power ISA 3.0B Book I §6.3.2.

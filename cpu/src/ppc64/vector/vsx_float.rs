@@ -2,8 +2,8 @@
 use super::fields::{build, el, xx2, xx3};
 use super::fpscr::{VE, VXSNAN, VXVC};
 use super::scalar::{Arith, arith, test_div, test_sqrt};
-use super::soft::{self, Class, DOUBLE, Format, NEAREST, Num, Out, SINGLE};
 use super::{Facility, Run, VecCtx, VecOp};
+use crate::softfloat::{self as soft, Class, DOUBLE, Format, NEAREST, Num, Out, SINGLE};
 use std::cmp::Ordering;
 
 /// A vector operation with results of `bits` bits: no element is written if one has an enabled exception.

@@ -40,6 +40,12 @@ pub fn dispatch(cpus: &mut [Cpu], platform: &mut Platform, caller: usize) {
     let Some(cpu) = cpus.get(caller) else { return };
     let nr = cpu.gpr(3);
     let args = std::array::from_fn(|i| cpu.gpr(4 + i));
+    let exits = &mut platform.counters.exits;
+    if nr == H_RTAS {
+        exits.rtas += 1;
+    } else {
+        exits.hypercalls += 1;
+    }
     let problem_state = cpu.msr() & MSR_PR != 0;
     let reply = if problem_state {
         H_PRIVILEGE.into()

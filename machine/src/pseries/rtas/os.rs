@@ -5,7 +5,7 @@ use viommu_devices::spapr::rtas::{
 };
 use vm_memory::{Bytes, GuestAddress};
 
-use crate::pseries::config::End;
+use crate::config::End;
 use crate::pseries::platform::Platform;
 
 /// The parameter is not known.

@@ -1,25 +1,41 @@
-//! Binary floating point with exact intermediate results. Power ISA 3.0B Book I §4.3, §4.4 and §4.5.
+//! Binary floating point with exact intermediate results, shared by the front ends. Power ISA 3.0B Book I §4.3, §4.4 and §4.5.
 //!
 //! An operation gives an exact value (or one whose last significand bit stands for "more follows"), and [`round`] makes it a result of
-//! one format with the status that FPSCR wants.
-use super::fpscr::{OE, OX, UE, UX, VXIDI, VXIMZ, VXISI, VXSNAN, VXSQRT, VXZDZ, XX, ZX};
+//! one format. Flags tell what happened. They stand as in the FPSCR of Power ISA 3.0B Book I §4.2.2, which tells more causes of an
+//! invalid operation apart than other architectures do.
+
+/// Overflow, underflow, division by zero, inexact.
+pub(crate) const OX: u32 = 0x1000_0000;
+pub(crate) const UX: u32 = 0x0800_0000;
+pub(crate) const ZX: u32 = 0x0400_0000;
+pub(crate) const XX: u32 = 0x0200_0000;
+/// Invalid operation: signalling NaN, inf - inf, inf / inf, 0 / 0, inf * 0, square root.
+pub(crate) const VXSNAN: u32 = 0x0100_0000;
+pub(crate) const VXISI: u32 = 0x0080_0000;
+pub(crate) const VXIDI: u32 = 0x0040_0000;
+pub(crate) const VXZDZ: u32 = 0x0020_0000;
+pub(crate) const VXIMZ: u32 = 0x0010_0000;
+pub(crate) const VXSQRT: u32 = 0x200;
+/// Enabled overflow and underflow: the exponent wraps.
+pub(crate) const OE: u32 = 0x40;
+pub(crate) const UE: u32 = 0x20;
 
 /// A binary format: stored fraction bits and exponent bias.
 #[derive(Clone, Copy, PartialEq)]
-pub(super) struct Format {
+pub(crate) struct Format {
     pub frac: u32,
     pub bias: i32,
 }
-pub(super) const HALF: Format = Format { frac: 10, bias: 15 };
-pub(super) const SINGLE: Format = Format {
+pub(crate) const HALF: Format = Format { frac: 10, bias: 15 };
+pub(crate) const SINGLE: Format = Format {
     frac: 23,
     bias: 127,
 };
-pub(super) const DOUBLE: Format = Format {
+pub(crate) const DOUBLE: Format = Format {
     frac: 52,
     bias: 1023,
 };
-pub(super) const QUAD: Format = Format {
+pub(crate) const QUAD: Format = Format {
     frac: 112,
     bias: 16383,
 };
@@ -29,13 +45,13 @@ impl Format {
         (2 * self.bias + 1) as u128
     }
     /// Bit of the sign.
-    pub fn sign_bit(self) -> u128 {
+    pub(crate) fn sign_bit(self) -> u128 {
         (self.exp_max() + 1) << self.frac
     }
 }
 
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub(super) enum Class {
+pub(crate) enum Class {
     Zero,
     Normal,
     Inf,
@@ -44,7 +60,7 @@ pub(super) enum Class {
 
 /// A value: `sig` has its top bit set and counts as `sig / 2^127 * 2^exp`; of a NaN it is the fraction below that bit.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Num {
+pub(crate) struct Num {
     pub class: Class,
     pub sign: bool,
     pub exp: i32,
@@ -55,15 +71,15 @@ const TOP: u128 = 1 << 127;
 const QUIET: u128 = 1 << 126;
 
 /// Rounding modes: FPSCR\[RN\], then nearest with ties away, and to odd.
-pub(super) const NEAREST: u8 = 0;
-pub(super) const TO_ZERO: u8 = 1;
-pub(super) const UP: u8 = 2;
-pub(super) const DOWN: u8 = 3;
-pub(super) const AWAY: u8 = 4;
-pub(super) const ODD: u8 = 5;
+pub(crate) const NEAREST: u8 = 0;
+pub(crate) const TO_ZERO: u8 = 1;
+pub(crate) const UP: u8 = 2;
+pub(crate) const DOWN: u8 = 3;
+pub(crate) const AWAY: u8 = 4;
+pub(crate) const ODD: u8 = 5;
 
 impl Num {
-    pub fn zero(sign: bool) -> Num {
+    pub(crate) fn zero(sign: bool) -> Num {
         Num {
             class: Class::Zero,
             sign,
@@ -71,13 +87,13 @@ impl Num {
             sig: 0,
         }
     }
-    pub fn inf(sign: bool) -> Num {
+    pub(crate) fn inf(sign: bool) -> Num {
         Num {
             class: Class::Inf,
             ..Num::zero(sign)
         }
     }
-    pub fn nan() -> Num {
+    pub(crate) fn nan() -> Num {
         Num {
             class: Class::Nan,
             sign: false,
@@ -85,21 +101,21 @@ impl Num {
             sig: QUIET,
         }
     }
-    pub fn is_nan(&self) -> bool {
+    pub(crate) fn is_nan(&self) -> bool {
         self.class == Class::Nan
     }
-    pub fn is_snan(&self) -> bool {
+    pub(crate) fn is_snan(&self) -> bool {
         self.is_nan() && self.sig & QUIET == 0
     }
-    pub fn quiet(mut self) -> Num {
+    pub(crate) fn quiet(mut self) -> Num {
         self.sig |= QUIET;
         self
     }
     /// The integer `mag` with a sign.
-    pub fn integer(sign: bool, mag: u128) -> Num {
+    pub(crate) fn integer(sign: bool, mag: u128) -> Num {
         normal(sign, 127, mag)
     }
-    pub fn unpack(bits: u128, f: Format) -> Num {
+    pub(crate) fn unpack(bits: u128, f: Format) -> Num {
         let sign = bits & f.sign_bit() != 0;
         let exp = bits >> f.frac & f.exp_max();
         let frac = bits & ((1 << f.frac) - 1);
@@ -145,7 +161,7 @@ fn jam(sig: u128, n: u32) -> u128 {
 
 /// A rounded result and what happened.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Out {
+pub(crate) struct Out {
     pub bits: u128,
     /// FPSCR exception bits.
     pub flags: u32,
@@ -168,7 +184,7 @@ fn increment(rm: u8, sign: bool, odd: bool, half: bool, rest: bool) -> bool {
 }
 
 /// Rounds to a format; `fpscr` gives the enable bits that wrap the exponent.
-pub(super) fn round(n: &Num, f: Format, rm: u8, fpscr: u32) -> Out {
+pub(crate) fn round(n: &Num, f: Format, rm: u8, fpscr: u32) -> Out {
     let mut out = Out::default();
     let sign = if n.sign { f.sign_bit() } else { 0 };
     let inf = f.exp_max() << f.frac;
@@ -263,7 +279,7 @@ fn nan_operand(operands: &[&Num]) -> Option<(Num, u32)> {
 }
 
 /// a + b, where an exact zero of unlike signs takes its sign from `rm`.
-pub(super) fn add(a: &Num, b: &Num, rm: u8) -> (Num, u32) {
+pub(crate) fn add(a: &Num, b: &Num, rm: u8) -> (Num, u32) {
     if let Some(r) = nan_operand(&[a, b]) {
         return r;
     }
@@ -323,7 +339,7 @@ fn squeeze(sign: bool, exp: i32, high: u128, low: u128) -> Num {
 }
 
 /// The 256-bit product: high and low half.
-pub(super) fn wide_mul(a: u128, b: u128) -> (u128, u128) {
+pub(crate) fn wide_mul(a: u128, b: u128) -> (u128, u128) {
     let mask = u128::from(u64::MAX);
     let (ah, al, bh, bl) = (a >> 64, a & mask, b >> 64, b & mask);
     let low = al * bl;
@@ -354,7 +370,7 @@ fn product(a: &Num, b: &Num) -> Result<(Num, u128, u128), Num> {
     }
 }
 
-pub(super) fn mul(a: &Num, b: &Num) -> (Num, u32) {
+pub(crate) fn mul(a: &Num, b: &Num) -> (Num, u32) {
     if let Some(r) = nan_operand(&[a, b]) {
         return r;
     }
@@ -366,7 +382,7 @@ pub(super) fn mul(a: &Num, b: &Num) -> (Num, u32) {
 }
 
 /// a * c + b.
-pub(super) fn fma(a: &Num, c: &Num, b: &Num, rm: u8) -> (Num, u32) {
+pub(crate) fn fma(a: &Num, c: &Num, b: &Num, rm: u8) -> (Num, u32) {
     let imz = matches!(
         (a.class, c.class),
         (Class::Inf, Class::Zero) | (Class::Zero, Class::Inf)
@@ -385,7 +401,7 @@ pub(super) fn fma(a: &Num, c: &Num, b: &Num, rm: u8) -> (Num, u32) {
     }
 }
 
-pub(super) fn div(a: &Num, b: &Num) -> (Num, u32) {
+pub(crate) fn div(a: &Num, b: &Num) -> (Num, u32) {
     if let Some(r) = nan_operand(&[a, b]) {
         return r;
     }
@@ -414,7 +430,7 @@ pub(super) fn div(a: &Num, b: &Num) -> (Num, u32) {
     }
 }
 
-pub(super) fn sqrt(b: &Num) -> (Num, u32) {
+pub(crate) fn sqrt(b: &Num) -> (Num, u32) {
     if let Some(r) = nan_operand(&[b]) {
         return r;
     }
@@ -444,7 +460,7 @@ pub(super) fn sqrt(b: &Num) -> (Num, u32) {
 }
 
 /// Rounds to an integer: (magnitude or `None` from 2^127 on, incremented, inexact).
-pub(super) fn to_integer(n: &Num, rm: u8) -> (Option<u128>, bool, bool) {
+pub(crate) fn to_integer(n: &Num, rm: u8) -> (Option<u128>, bool, bool) {
     if n.class != Class::Normal {
         return (Some(0), false, false);
     }
@@ -464,7 +480,7 @@ pub(super) fn to_integer(n: &Num, rm: u8) -> (Option<u128>, bool, bool) {
 }
 
 /// Compares two numbers that are not NaN.
-pub(super) fn compare(a: &Num, b: &Num) -> std::cmp::Ordering {
+pub(crate) fn compare(a: &Num, b: &Num) -> std::cmp::Ordering {
     let key = |n: &Num| match n.class {
         Class::Zero => (0, 0, 0),
         Class::Inf => (2, 0, 0),

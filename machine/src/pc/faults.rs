@@ -1,0 +1,126 @@
+//! What remapping units refused: the last requests and interrupts, with who, where and why.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::Serialize;
+use viommu_devices::dma::{DmaFault, DmaRequest, Piece, SourceId, Translator};
+use viommu_devices::effects::Msi;
+use viommu_devices::vtd::spec::fault::Reason;
+use viommu_devices::vtd::{Fault, reason_of};
+
+/// How many the list keeps.
+const KEPT: usize = 64;
+
+/// A request or an interrupt that a unit refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Refused {
+    /// When, in nanoseconds of virtual time.
+    pub at_ns: u64,
+    /// Number of the unit.
+    pub unit: usize,
+    /// Requester id: bus, device, function.
+    pub source: String,
+    /// `read`, `write` or `interrupt`.
+    pub what: &'static str,
+    /// Bus address of a request; address of a message.
+    pub address: String,
+    /// The specification's code of the reason.
+    pub code: u8,
+    /// Its condition, as the specification counts them.
+    pub condition: &'static str,
+    /// The reason in words.
+    pub reason: &'static str,
+}
+
+#[derive(Debug, Default)]
+struct List {
+    now_ns: AtomicU64,
+    kept: Mutex<VecDeque<Refused>>,
+}
+
+/// The last faults of all units. Clones are the same list.
+#[derive(Clone, Debug, Default)]
+pub struct Faults(Arc<List>);
+
+impl Faults {
+    /// Faults happen at this time from now on.
+    pub fn set_now(&self, now_ns: u64) {
+        self.0.now_ns.store(now_ns, Ordering::Relaxed);
+    }
+
+    /// The last ones, oldest first.
+    pub fn list(&self) -> Vec<Refused> {
+        let kept = self.0.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.iter().cloned().collect()
+    }
+
+    /// Notes that a unit refused a message.
+    pub fn interrupt(&self, unit: usize, source: SourceId, msi: Msi, fault: &Fault) {
+        self.note(unit, source, "interrupt", msi.address, fault.reason);
+    }
+
+    fn note(&self, unit: usize, source: SourceId, what: &'static str, at: u64, reason: Reason) {
+        let refused = Refused {
+            at_ns: self.0.now_ns.load(Ordering::Relaxed),
+            unit,
+            source: format!("{source:?}"),
+            what,
+            address: format!("{at:#x}"),
+            code: reason.code(),
+            condition: reason.condition(),
+            reason: reason.text(),
+        };
+        let mut kept = self.0.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() == KEPT {
+            kept.pop_front();
+        }
+        kept.push_back(refused);
+    }
+
+    /// `translator`, which is unit number `unit`, with its faults noted here.
+    pub fn watch(&self, unit: usize, translator: Arc<dyn Translator>) -> Arc<dyn Translator> {
+        Arc::new(Watched {
+            unit,
+            translator,
+            faults: self.clone(),
+        })
+    }
+}
+
+#[derive(Debug)]
+struct Watched {
+    unit: usize,
+    translator: Arc<dyn Translator>,
+    faults: Faults,
+}
+
+impl Translator for Watched {
+    fn translate(&self, request: &DmaRequest) -> Result<Piece, DmaFault> {
+        self.translator.translate(request).inspect_err(|fault| {
+            if let Some(reason) = reason_of(fault) {
+                use viommu_devices::dma::Access;
+                let what = match request.access {
+                    Access::Read => "read",
+                    Access::Write => "write",
+                };
+                let at = fault.request.iova.0;
+                self.faults
+                    .note(self.unit, request.source, what, at, reason);
+            }
+        })
+    }
+
+    fn completed(&self, request: &DmaRequest, piece: &Piece) {
+        self.translator.completed(request, piece);
+    }
+
+    fn enter(&self) -> usize {
+        self.translator.enter()
+    }
+
+    fn leave(&self, token: usize) {
+        self.translator.leave(token);
+    }
+}
