@@ -2,13 +2,13 @@
 
 use std::sync::atomic::Ordering;
 
+use super::Vtd;
 use super::counters::Counting;
 use super::memory::TableMemory;
 use super::request::{AddressType, Request};
 use super::spec::fault::Reason;
 use super::spec::mask;
 use super::spec::registers::global;
-use super::{Fault, Vtd};
 
 /// A successful translation completion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

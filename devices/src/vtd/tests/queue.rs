@@ -57,7 +57,7 @@ fn reserved_bits_of_descriptors() {
                 continue;
             }
             let lab = Lab::new(Config::full());
-            lab.enable(0);
+            lab.enable(1);
             let mut words = [kind(t) | low, high, 0, 0];
             words[word] |= 1 << (bit % 64);
             lab.submit_raw(words);
@@ -70,7 +70,7 @@ fn reserved_bits_of_descriptors() {
             tried += 1;
         }
         let lab = Lab::new(Config::full());
-        lab.enable(0);
+        lab.enable(1);
         lab.submit([kind(t) | low, high]);
         assert_eq!(error(&lab), (0, 0), "type {t}");
         assert_eq!(lab.register(Register::IQH), 32);
@@ -78,7 +78,7 @@ fn reserved_bits_of_descriptors() {
     assert!(tried > 1000, "{tried}");
     for t in (0..128).filter(|t| !(1..=9).contains(t)) {
         let lab = Lab::new(Config::full());
-        lab.enable(0);
+        lab.enable(1);
         lab.submit([kind(t), 0]);
         assert_eq!(
             error(&lab),
@@ -92,7 +92,7 @@ fn reserved_bits_of_descriptors() {
 #[test]
 fn reserved_values_of_descriptors() {
     let full = Config::full;
-    let cases: [(&str, Config, [u64; 2], Option<QueueError>); 22] = [
+    let cases: [(&str, Config, [u64; 2], Option<QueueError>); 26] = [
         (
             "context granularity 0",
             full(),
@@ -131,18 +131,37 @@ fn reserved_values_of_descriptors() {
             Some(QueueError::Reserved),
         ),
         (
-            "AM 63 without PSI",
+            "page without PSI",
             Config {
                 psi: false,
                 ..full()
             },
-            [kind(2) | 3 << 4, 63],
+            [kind(2) | 3 << 4, 0],
+            Some(QueueError::Reserved),
+        ),
+        (
+            "MAMV is not for the PASID IOTLB",
+            full(),
+            [kind(6) | 3 << 4, 63],
+            None,
+        ),
+        ("MIP", full(), [kind(3) | 0x1f << 16, 0], None),
+        (
+            "PFSID without ECAP.DIT",
+            full(),
+            [kind(3) | 1 << 12, 0],
+            Some(QueueError::Reserved),
+        ),
+        (
+            "PASID device TLB, MIP",
+            full(),
+            [kind(8) | 0x1f << 4, 0],
             None,
         ),
         (
-            "PASID IOTLB AM 19",
+            "PASID device TLB, PFSID without ECAP.DIT",
             full(),
-            [kind(6) | 3 << 4, 19],
+            [kind(8) | 1 << 52, 0],
             Some(QueueError::Reserved),
         ),
         ("IM 15", full(), [kind(4) | 1 << 4 | 15 << 27, 0], None),
@@ -219,8 +238,9 @@ fn reserved_values_of_descriptors() {
         ),
     ];
     for (name, config, words, expected) in cases {
+        let mode = u64::from(config.scalable);
         let lab = Lab::new(config);
-        lab.enable(0);
+        lab.enable(mode);
         lab.submit(words);
         let expected = expected.map_or((0, 0), |e| (fsts::IQE, e as u64));
         assert_eq!(error(&lab), expected, "{name}");
@@ -349,7 +369,7 @@ fn cached() -> (Lab, CacheContents) {
     for (source, domain) in [(0x10u16, 1u64), (0x11, 2), (0x18, 1)] {
         let second_root = lab.identity_second(4, RW);
         let source = SourceId(source);
-        lab.set_scalable_context(source, Sce::PASIDE, 0);
+        lab.set_scalable_context(source, Sce::PASIDE, 9);
         for (pasid, pgtt) in [(0u32, 2u64), (1, 1), (2, 1), (3, 3)] {
             let did = domain + 16 * pgtt;
             lab.set_pasid(
@@ -385,7 +405,7 @@ fn what_each_descriptor_invalidates() {
     // 3 requesters; 4 PASIDs each; per domain 2 second-stage pages, 2 each for three PASIDs with a first stage.
     let start = [3, 12, 16, count(&all)[3], 0];
     assert_eq!(count(&all), start);
-    let cases: [(&str, [u64; 2], [usize; 3]); 17] = [
+    let cases: [(&str, [u64; 2], [usize; 3]); 20] = [
         ("context, global", [kind(1) | 1 << 4, 0], [0, 12, 16]),
         (
             "context, device",
@@ -436,6 +456,21 @@ fn what_each_descriptor_invalidates() {
             [3, 12, 14],
         ),
         (
+            "IOTLB, first-stage domain by page",
+            [kind(2) | 3 << 4 | 17 << 16, 0x1000],
+            [3, 12, 12],
+        ),
+        (
+            "PASID IOTLB of a second stage",
+            [kind(6) | 2 << 4 | 33 << 16, 0],
+            [3, 12, 14],
+        ),
+        (
+            "PASID IOTLB, page, of a second stage",
+            [kind(6) | 3 << 4 | 33 << 16, 0x1000 | 1 << 6],
+            [3, 12, 16],
+        ),
+        (
             "PASID IOTLB",
             [kind(6) | 2 << 4 | 17 << 16 | 1 << 32, 0],
             [3, 12, 14],
@@ -469,8 +504,9 @@ fn what_each_descriptor_invalidates() {
             || descriptor[0] & 0xf == 7
         {
             assert_eq!(now[3], start[3], "{name}: IH, or not its business");
-        } else if descriptor[0] & 0xf == 2 || !name.contains("nested") {
-            // Upper levels of a nested first stage are not kept.
+        } else if descriptor[0] & 0xf == 2 || !(name.contains("nested") || name.contains("second"))
+        {
+            // Upper levels of a nested first stage are not kept, and those of the second stage have no PASID.
             assert!(now[3] < start[3], "{name}: upper levels go too");
         }
     }
@@ -518,7 +554,8 @@ fn register_based_invalidation() {
         (0x1000, 3 << 60 | 3 << 32, 3, (1, 1)),
         (0x3000, 3 << 60 | 3 << 32, 3, (1, 2)),
         (0x0002, 3 << 60 | 3 << 32, 3, (1, 0)),
-        (0x1000 | 20, 3 << 60 | 3 << 32, 2, (1, 0)),
+        (0x1000 | 20, 3 << 60 | 3 << 32, 0, (1, 2)),
+        (0, 0, 0, (1, 2)),
     ] {
         fill();
         lab.set_register(Register::IVA, iva);
@@ -542,7 +579,7 @@ fn register_based_invalidation() {
 fn device_tlbs() {
     let lab = Lab::new(Config::full());
     lab.set_register(Register::FECTL, 0);
-    lab.enable(0);
+    lab.enable(1);
     let sent = lab.submit([kind(types::DEVICE_TLB) | 0x10 << 32, 0x5000]);
     let [first] = sent.device_tlb[..] else {
         panic!("{sent:?}")
