@@ -12,7 +12,7 @@ fn asked() -> impl Strategy<Value = Asked> {
     (
         prop::sample::select(PAGES.to_vec()),
         prop::sample::select(vec![Operation::Read, Operation::Write, Operation::Atomic, Operation::ZeroLengthRead]),
-        prop::sample::select(vec![None, None, Some(0), Some(5), Some(70), Some(0xf_ffff)]),
+        prop::sample::select(vec![None, None, None, None, Some(0), Some(0), Some(70), Some(70), Some(5), Some(0xf_ffff)]),
         any::<bool>(),
         any::<bool>(),
         prop_oneof![6 => Just(AddressType::Untranslated), 1 => Just(AddressType::TranslationRequest), 1 => Just(AddressType::Translated)],

@@ -276,15 +276,13 @@ impl<M: TableMemory + ?Sized> Walker<'_, M> {
                 return Some(Err(Fault::new(reason)));
             }
         };
-        if request.operation.writes() && !page.dirty {
-            return None;
-        }
         if let Some(reason) = page.denies(target, request, self.config.zero_length_read) {
             // Hardware may answer from the cached permissions; it may as well look again.
             let adversarial = self.config.caches.adversarial;
             return adversarial.then(|| Err(Fault::new(reason)));
         }
-        if is_interrupt_address(page.address) {
+        let clean = request.operation.writes() && !page.dirty;
+        if clean || is_interrupt_address(page.address) {
             return None;
         }
         Some(Ok(page.translation(target)))
