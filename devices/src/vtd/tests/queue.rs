@@ -811,7 +811,7 @@ impl TableMemory for Shared {
 
 fn set<M: TableMemory>(unit: &Vtd<M>, register: Register, value: u64) {
     let (at, size, _) = Register::MAP.iter().find(|m| m.2 == register).unwrap();
-    unit.write(u64::from(*at), *size as u8, value);
+    unit.write(*at, *size as u8, value);
 }
 
 /// §7.10: a wait completes only once the page requests before it are in the queue.

@@ -252,7 +252,7 @@ fn ignored_bits() {
     {
         let to = 0x5000 + 0x1000 * n as u64;
         assert_eq!(lab.unit.translate(&read(0x1000)).unwrap().address, to);
-        lab.put(leaf, to + 0x1000 | 3);
+        lab.put(leaf, (to + 0x1000) | 3);
         lab.submit([low, high]);
         assert_eq!(
             lab.unit.translate(&read(0x1000)).unwrap().address,

@@ -184,8 +184,8 @@ fn suppress(target: &Target, fault: Fault) -> Fault {
 /// Log2 of the largest naturally aligned block around an address that the interrupt range is not in; of the range itself, if the address
 /// is there.
 pub(super) const fn beside_interrupts(address: u64) -> u32 {
-    let granule = INTERRUPT_LAST - INTERRUPT_FIRST;
-    63 - ((address ^ INTERRUPT_FIRST) | granule | granule + 1).leading_zeros()
+    let size = INTERRUPT_LAST - INTERRUPT_FIRST + 1;
+    63 - ((address ^ INTERRUPT_FIRST) | size).leading_zeros()
 }
 
 /// True if an address is in the interrupt range. VT-d 4.1 §3.14.
