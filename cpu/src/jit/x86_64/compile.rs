@@ -127,14 +127,6 @@ enum Cold {
     Far { label: DynamicLabel, target: u64 },
     /// A jump to the address in rax, without its low two bits.
     Return { label: DynamicLabel },
-    /// A demand that is not met: micro-operation `number`. The registers are written back first.
-    Demand {
-        label: DynamicLabel,
-        number: u32,
-        place: Place,
-        dirty: Vec<(u8, Reg)>,
-        flags: Vec<(Reg, flags::Late)>,
-    },
     /// An access that the soft TLB does not have. What of the register file is in host registers is written back first.
     Access {
         label: DynamicLabel,
@@ -581,7 +573,7 @@ impl Compiler<'_> {
         let label = self.ops.new_dynamic_label();
         x!(self ; jz =>label);
         self.refer();
-        self.cold.push(Cold::Demand {
+        self.cold.push(Cold::Refuse {
             label,
             number,
             place,
@@ -1207,27 +1199,6 @@ impl Compiler<'_> {
                 }
                 Cold::Return { label } => {
                     x!(self ; =>label ; mov rbx, rax ; and rbx, -4 ; jmp extern self.thunks.jump);
-                    self.refer();
-                }
-                Cold::Demand {
-                    label,
-                    number,
-                    place,
-                    dirty,
-                    flags,
-                } => {
-                    x!(self ; =>label);
-                    for (flag, late) in flags {
-                        self.put_late(flag, late);
-                    }
-                    for (host, r) in dirty {
-                        self.store_register(host, r);
-                    }
-                    x!(self
-                        ; mov esi, DWORD number as i32
-                        ; mov edx, DWORD place.raw() as i32
-                        ; call extern self.thunks.demand
-                    );
                     self.refer();
                 }
                 Cold::Access {
