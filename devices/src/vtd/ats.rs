@@ -9,6 +9,7 @@ use super::request::{AddressType, Request};
 use super::spec::fault::Reason;
 use super::spec::mask;
 use super::spec::registers::global;
+use crate::dma::{DmaRequest, Gpa, Piece};
 
 /// A successful translation completion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +47,16 @@ impl Completion {
         no_snoop: false,
         untranslated_only: false,
     };
+
+    /// The part of a request that it answers.
+    pub(super) fn piece(&self, request: &DmaRequest) -> Piece {
+        let offset = request.iova.0 & mask(self.bits - 1, 0);
+        let room = mask(self.bits - 1, 0) - offset;
+        Piece {
+            gpa: Gpa(self.address | offset),
+            len: request.len.min(room.saturating_add(1)),
+        }
+    }
 
     /// To the interrupt range one may write, untranslated. VT-d 4.1 §7.1.3 (S.1, S.2).
     const fn interrupt(write: bool) -> Completion {

@@ -70,7 +70,9 @@ use self::spec::page_request::ResponseCode;
 use self::spec::registers::{EPM, ICC, IVT, PMEN_PRS, global};
 use self::state::State;
 use self::walk::{Observer, Walker, beside_interrupts};
-use crate::dma::{DmaFault, DmaRequest, FaultReason, Gpa, Piece, Translator};
+use crate::dma::{
+    Access, DmaFault, DmaRequest, FaultReason, Gpa, Grant, NoGrant, PageResponse, Piece, Translator,
+};
 use crate::effects::Msi;
 use crate::memory::GuestRam;
 
@@ -677,9 +679,13 @@ impl Guarded {
 /// Bytes that one piece of a DMA may have at most, so that a port's lengths stay within what a host can address.
 const MAX_PIECE: u64 = 1 << 62;
 
-impl<M: TableMemory> Translator for Vtd<M> {
-    fn translate(&self, r: &DmaRequest) -> Result<Piece, DmaFault> {
-        match Vtd::translate(self, &Request::from(r)) {
+impl<M: TableMemory> Vtd<M> {
+    fn piece(&self, r: &DmaRequest, address_type: AddressType) -> Result<Piece, DmaFault> {
+        let request = Request {
+            address_type,
+            ..Request::from(r)
+        };
+        match Vtd::translate(self, &request) {
             Ok(t) => Ok(Piece {
                 gpa: Gpa(t.address),
                 len: r.len.min(t.remaining()).clamp(1, MAX_PIECE),
@@ -688,6 +694,50 @@ impl<M: TableMemory> Translator for Vtd<M> {
                 request: *r,
                 reason: blocked.into(),
             }),
+        }
+    }
+}
+
+impl<M: TableMemory> Translator for Vtd<M> {
+    fn translate(&self, r: &DmaRequest) -> Result<Piece, DmaFault> {
+        self.piece(r, AddressType::Untranslated)
+    }
+
+    fn translation_request(&self, r: &DmaRequest) -> Result<Grant, NoGrant> {
+        match Vtd::translation_request(self, &Request::from(r)) {
+            Ok(done) => Ok(Grant {
+                piece: done.piece(r),
+                // What only untranslated requests may reach is no grant: devices here ask for memory alone.
+                read: done.read && !done.untranslated_only,
+                write: done.write && !done.untranslated_only,
+            }),
+            Err(ats::Failure::UnsupportedRequest) => Err(NoGrant::Unsupported),
+            Err(ats::Failure::CompleterAbort) => Err(NoGrant::Aborted),
+        }
+    }
+
+    fn translated(&self, r: &DmaRequest) -> Result<Piece, DmaFault> {
+        self.piece(r, AddressType::Translated)
+    }
+
+    fn page_request(&self, r: &crate::dma::PageRequest) -> Option<PageResponse> {
+        let request = PageRequest {
+            source: r.source.0,
+            pasid: r.pasid.map(|p| p.0),
+            execute: false,
+            privileged: false,
+            read: r.access == Access::Read,
+            write: r.access == Access::Write,
+            last: true,
+            group: r.group,
+            address: r.iova.0,
+        };
+        match Vtd::page_request(self, &request) {
+            PageRequestOutcome::Queued => None,
+            // The only request of a group always gets an answer.
+            PageRequestOutcome::Rejected(answer) => {
+                Some(answer.map_or(PageResponse::Failure, |a| a.code.into()))
+            }
         }
     }
 

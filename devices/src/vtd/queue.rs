@@ -72,9 +72,9 @@ impl Descriptor {
     }
 
     /// As it is counted; None for what invalidates nothing.
-    const fn kind(&self) -> Option<Invalidation> {
+    const fn kind(&self) -> Invalidation {
         use Invalidation as I;
-        Some(match self {
+        match self {
             Descriptor::ContextAll => I::ContextGlobal,
             Descriptor::ContextDomain(_) => I::ContextDomain,
             Descriptor::ContextDevice { .. } => I::ContextDevice,
@@ -89,8 +89,8 @@ impl Descriptor {
             Descriptor::PasidDomain { .. } => I::PasidCacheDomain,
             Descriptor::PasidAll => I::PasidCacheGlobal,
             Descriptor::Wait { .. } => I::Wait,
-            Descriptor::Response(_) => return None,
-        })
+            Descriptor::Response(_) => I::PageGroupResponse,
+        }
     }
 }
 
@@ -384,9 +384,7 @@ impl<M: TableMemory> Vtd<M> {
     fn carry_out(&self, descriptor: Descriptor) {
         use Descriptor::*;
         let caches = &self.inner.caches;
-        if let Some(kind) = descriptor.kind() {
-            self.inner.tally.invalidation(kind);
-        }
+        self.inner.tally.invalidation(descriptor.kind());
         match descriptor {
             ContextAll => caches.context.clear(),
             ContextDomain(domain) => caches.context.remove_domain(domain),
