@@ -88,6 +88,62 @@ pub struct Piece {
     pub len: u64,
 }
 
+/// What a translation request (PCI Express ATS) got: a range of bus addresses, where it lies, and what may be done there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Grant {
+    /// Where the request's address lies; to be used in translated requests.
+    pub piece: Piece,
+    /// Reads are allowed.
+    pub read: bool,
+    /// Writes are allowed.
+    pub write: bool,
+}
+
+impl Grant {
+    /// True if this may be done there. If not, a page request may help.
+    pub const fn allows(&self, access: Access) -> bool {
+        match access {
+            Access::Read => self.read,
+            Access::Write => self.write,
+        }
+    }
+}
+
+/// Why a translation request got no completion with data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum NoGrant {
+    /// UR: there is nobody to ask, or not for this function.
+    Unsupported,
+    /// CA: the tables are broken.
+    Aborted,
+}
+
+/// A request for a page that is not there (PCI Express PRI), alone in its group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PageRequest {
+    /// Who asks.
+    pub source: SourceId,
+    /// Process address space, if the DMA carries one.
+    pub pasid: Option<Pasid>,
+    /// An address in the page.
+    pub iova: Iova,
+    /// What is to be done there.
+    pub access: Access,
+    /// Number of the group, 9 bits, by which the answer is known.
+    pub group: u16,
+}
+
+/// The answer to a group of page requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PageResponse {
+    /// The pages are there: ask for the translation again.
+    Success,
+    /// They cannot be.
+    Invalid,
+    /// Something broke: ask no more.
+    Failure,
+}
+
 /// Why a DMA did not happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("DMA {:?} of {} bytes by {:?} at {:?}: {reason}", .request.access, .request.len, .request.source, .request.iova)]
@@ -130,6 +186,27 @@ pub trait Translator: Send + Sync + fmt::Debug {
     /// # Errors
     /// The fault at the first byte of the request.
     fn translate(&self, request: &DmaRequest) -> Result<Piece, DmaFault>;
+
+    /// Answers a translation request of a device with a device TLB. Without an IOMMU, or where it does not know them, nobody does.
+    ///
+    /// # Errors
+    /// The completion's status. A page that is not there is a [`Grant`] of nothing.
+    fn translation_request(&self, _request: &DmaRequest) -> Result<Grant, NoGrant> {
+        Err(NoGrant::Unsupported)
+    }
+
+    /// Checks a request with an address that a [`Grant`] gave. To a unit that gives none it is like any other.
+    ///
+    /// # Errors
+    /// The fault at the first byte of the request.
+    fn translated(&self, request: &DmaRequest) -> Result<Piece, DmaFault> {
+        self.translate(request)
+    }
+
+    /// Takes a page request. None: the answer comes later, by [`crate::pci::PciDevice::page_response`].
+    fn page_request(&self, _request: &PageRequest) -> Option<PageResponse> {
+        Some(PageResponse::Failure)
+    }
 
     /// Told after `piece` of a translated request has been accessed, or the access failed. For counters; does nothing by default.
     fn completed(&self, _request: &DmaRequest, _piece: &Piece) {}
@@ -188,6 +265,8 @@ pub struct DmaPort {
     translator: Arc<dyn Translator>,
     ram: GuestRam,
     counters: Arc<DmaCounters>,
+    pasid: Option<Pasid>,
+    translated: bool,
 }
 
 impl DmaPort {
@@ -198,6 +277,58 @@ impl DmaPort {
             translator,
             ram,
             counters: Arc::default(),
+            pasid: None,
+            translated: false,
+        }
+    }
+
+    /// The same port for requests with this PASID.
+    pub fn with_pasid(&self, pasid: Option<Pasid>) -> Self {
+        DmaPort {
+            pasid,
+            ..self.clone()
+        }
+    }
+
+    /// The same port for requests with addresses that [`DmaPort::ask`] gave. They carry no PASID.
+    pub fn translated(&self) -> Self {
+        DmaPort {
+            pasid: None,
+            translated: true,
+            ..self.clone()
+        }
+    }
+
+    /// Asks for the translation of `len` bytes at `iova`, or of some of them.
+    ///
+    /// # Errors
+    /// The completion's status.
+    pub fn ask(&self, iova: Iova, len: u64, access: Access) -> Result<Grant, NoGrant> {
+        let mut grant = self
+            .translator
+            .translation_request(&self.request(iova, len, access))?;
+        grant.piece.len = grant.piece.len.clamp(1, len.max(1));
+        Ok(grant)
+    }
+
+    /// Asks for a page that is not there; the answer is known by `group`. None: it comes later.
+    pub fn ask_for_page(&self, iova: Iova, access: Access, group: u16) -> Option<PageResponse> {
+        self.translator.page_request(&PageRequest {
+            source: self.source,
+            pasid: self.pasid,
+            iova,
+            access,
+            group,
+        })
+    }
+
+    fn request(&self, iova: Iova, len: u64, access: Access) -> DmaRequest {
+        DmaRequest {
+            source: self.source,
+            pasid: self.pasid,
+            iova,
+            len,
+            access,
         }
     }
 
@@ -230,14 +361,12 @@ impl DmaPort {
     /// # Errors
     /// The translator's fault.
     pub fn translate(&self, iova: Iova, len: u64, access: Access) -> Result<Piece, DmaFault> {
-        let request = DmaRequest {
-            source: self.source,
-            pasid: None,
-            iova,
-            len,
-            access,
+        let request = self.request(iova, len, access);
+        let answer = match self.translated {
+            true => self.translator.translated(&request),
+            false => self.translator.translate(&request),
         };
-        let piece = self.translator.translate(&request).inspect_err(|_| {
+        let piece = answer.inspect_err(|_| {
             self.counters.faults.fetch_add(1, Ordering::Relaxed);
         })?;
         Ok(Piece {
@@ -300,16 +429,7 @@ impl DmaPort {
         let iova = Iova(iova.0.wrapping_add(done as u64));
         let len = (len - done) as u64;
         let piece = self.translate(iova, len, access)?;
-        Ok((
-            DmaRequest {
-                source: self.source,
-                pasid: None,
-                iova,
-                len,
-                access,
-            },
-            piece,
-        ))
+        Ok((self.request(iova, len, access), piece))
     }
 
     fn not_memory(&self, request: DmaRequest) -> DmaFault {

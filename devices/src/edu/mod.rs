@@ -14,9 +14,16 @@
 //! | 0x80 | RW | DMA source |
 //! | 0x88 | RW | DMA destination |
 //! | 0x90 | RW | DMA count, bytes |
-//! | 0x98 | RW | DMA command: bit 0 start, bit 1 direction (0 to the device, 1 from it), bit 2 interrupt (0x100) at the end |
+//! | 0x98 | RW | DMA command: bit 0 start, bit 1 direction (0 to the device, 1 from it), bit 2 interrupt (0x100) at the end; *extension:* bits 3 to 5, see below |
 //! | 0xa0 | R | *extension:* last DMA status, see [`DmaStatus`] |
-//! | 0xa8 | R | *extension:* bus address at which the last DMA faulted |
+//! | 0xa8 | R | *extension:* bus address at which the last DMA stopped |
+//! | 0xb0 | RW | *extension:* PASID, 20 bits |
+//!
+//! A device made by [`Edu::with_services`] has PASID, ATS and PRI. Software enables each in its capability and uses it by bits of the
+//! DMA command: 3, the requests carry the PASID of register 0xb0; 4, the device asks for translations first and uses what it gets;
+//! 5 (with 4), it asks for a page that is not there, and goes on when the answer comes. Without these bits DMA is as ever, and a command
+//! that asks for what is not enabled does nothing ([`DmaStatus::NotEnabled`]). The device keeps no translation for the next DMA, so that
+//! an invalidation of its device TLB has nothing to do. A command that comes while another waits for a page replaces it.
 //!
 //! The buffer of 4096 bytes is at 0x40000 in the device's own addresses, which DMA uses; it is not visible in the BAR. Everything
 //! completes before the register write returns. Bus addresses are cut to a mask, 64 bits unless made otherwise (the original's is
@@ -25,11 +32,14 @@
 #[cfg(test)]
 mod tests;
 
+use std::ops::Range;
+
 use serde::Serialize;
 
-use crate::dma::{DmaPort, Iova};
+use crate::dma::{Access, DmaPort, Iova, PageResponse, Pasid};
 use crate::effects::Effects;
 use crate::pci::PciDevice;
+use crate::pci::ats::Services;
 use crate::pci::config::{BarKind, ConfigSpace, Identity};
 use crate::pci::intx::Intx;
 use crate::pci::msi::Msi;
@@ -43,11 +53,26 @@ pub const IRQ_FACTORIAL: u32 = 1;
 /// Interrupt status of a finished DMA.
 pub const IRQ_DMA: u32 = 0x100;
 
+const IDENTITY: Identity = Identity {
+    vendor: 0x1234,
+    device: 0x11e8,
+    class: 0x00_ff00,
+    revision: 0x10,
+    subsystem_vendor: 0x1af4,
+    subsystem: 0x1100,
+    interrupt_pin: 1,
+};
 const BAR_SIZE: u64 = 1 << 20;
 const STATUS_IRQ: u32 = 0x80;
 const CMD_START: u64 = 1;
 const CMD_FROM_DEVICE: u64 = 2;
 const CMD_IRQ: u64 = 4;
+const CMD_PASID: u64 = 8;
+const CMD_ATS: u64 = 0x10;
+const CMD_PRI: u64 = 0x20;
+/// Bits of the command that stay.
+const CMD_KEPT: u64 = CMD_FROM_DEVICE | CMD_IRQ | CMD_PASID | CMD_ATS | CMD_PRI;
+const PASID_BITS: u64 = 0xf_ffff;
 
 /// Register 0xa0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -64,6 +89,14 @@ pub enum DmaStatus {
     OutOfBuffer = 3,
     /// The function is not allowed to master the bus.
     NotMaster = 4,
+    /// The command asks for PASID, ATS or PRI, which is not there or not enabled.
+    NotEnabled = 5,
+    /// The unit gave no translation that allows this; register 0xa8 says where.
+    NoTranslation = 6,
+    /// A page was asked for, and there is no answer yet; register 0xa8 says which.
+    Waiting = 7,
+    /// A page was asked for, and refused; register 0xa8 says which.
+    Refused = 8,
 }
 
 /// What the device has done.
@@ -92,6 +125,7 @@ struct Registers {
     command: u64,
     dma_status: DmaStatus,
     fault_address: u64,
+    pasid: u64,
 }
 
 /// The device.
@@ -101,6 +135,7 @@ pub struct Edu {
     config: ConfigSpace,
     msi: Msi,
     intx: Intx,
+    services: Option<Services>,
     mask: u64,
     registers: Registers,
     buffer: Box<[u8]>,
@@ -115,15 +150,23 @@ impl Edu {
 
     /// A device whose bus addresses are cut to `mask`: `(1 << 28) - 1` is the original's.
     pub fn with_dma_mask(name: &str, port: DmaPort, mask: u64) -> Self {
-        let mut config = ConfigSpace::new(Identity {
-            vendor: 0x1234,
-            device: 0x11e8,
-            class: 0x00_ff00,
-            revision: 0x10,
-            subsystem_vendor: 0x1af4,
-            subsystem: 0x1100,
-            interrupt_pin: 1,
-        });
+        Self::of(name, port, mask, ConfigSpace::new(IDENTITY))
+    }
+
+    /// A PCI Express device with PASID, ATS and PRI; `integrated` into the root complex, or else an endpoint below a port.
+    pub fn with_services(name: &str, port: DmaPort, integrated: bool) -> Self {
+        let mut edu = Self::of(name, port, u64::MAX, ConfigSpace::new_express(IDENTITY));
+        let config = &mut edu.config;
+        if integrated {
+            config.add_integrated_express();
+        } else {
+            config.add_express_with_prefixes();
+        }
+        edu.services = Some(Services::new(config));
+        edu
+    }
+
+    fn of(name: &str, port: DmaPort, mask: u64, mut config: ConfigSpace) -> Self {
         config.add_bar(0, BAR_SIZE, BarKind::Mem32);
         let msi = Msi::new(&mut config, 1);
         Edu {
@@ -132,6 +175,7 @@ impl Edu {
             config,
             msi,
             intx: Intx::default(),
+            services: None,
             mask,
             registers: Registers::default(),
             buffer: vec![0; BUFFER_SIZE as usize].into(),
@@ -158,6 +202,7 @@ impl Edu {
             0x98 => r.command,
             0xa0 => r.dma_status as u64,
             0xa8 => r.fault_address,
+            0xb0 => r.pasid,
             _ => 0,
         }
     }
@@ -192,60 +237,133 @@ impl Edu {
             0x88 | 0x8c => r.destination = Self::merge(r.destination, 0x88, offset, size, value),
             0x90 | 0x94 => r.count = Self::merge(r.count, 0x90, offset, size, value),
             0x98 => {
-                r.command = value & (CMD_FROM_DEVICE | CMD_IRQ);
+                r.command = value & CMD_KEPT;
                 if value & CMD_START != 0 {
+                    if let Some(services) = &mut self.services {
+                        services.forget(&mut self.config);
+                    }
                     self.transfer(effects);
                 }
             }
+            0xb0 => r.pasid = value & PASID_BITS,
             _ => {}
         }
     }
 
+    /// Does the DMA of the registers, from its start.
     fn transfer(&mut self, effects: &mut Effects) {
         let r = &self.registers;
-        let from_device = r.command & CMD_FROM_DEVICE != 0;
-        let (local, bus) = if from_device {
+        let (count, command) = (r.count, r.command);
+        let (local, bus) = if command & CMD_FROM_DEVICE != 0 {
             (r.source, r.destination)
         } else {
             (r.destination, r.source)
         };
-        let (count, bus) = (r.count, Iova(bus & self.mask));
-        let mut fault_address = 0;
+        let bus = Iova(bus & self.mask);
         let range = local
             .checked_sub(BUFFER)
             .and_then(|at| Some(at..at.checked_add(count)?))
             .filter(|r| r.end <= BUFFER_SIZE)
             .map(|r| r.start as usize..r.end as usize);
-        let status = if !self.config.bus_master() {
-            DmaStatus::NotMaster
-        } else if let Some(part) = range.and_then(|r| self.buffer.get_mut(r)) {
-            let result = if from_device {
-                self.port.write(bus, part)
-            } else {
-                self.port.read(bus, part)
-            };
-            match result {
-                Ok(()) => DmaStatus::Done,
-                Err(fault) => {
-                    fault_address = fault.request.iova.0;
-                    DmaStatus::Fault
-                }
-            }
+        let result = if !self.config.bus_master() {
+            Err((DmaStatus::NotMaster, Iova(0)))
+        } else if !self.may(command) {
+            Err((DmaStatus::NotEnabled, Iova(0)))
+        } else if let Some(range) = range {
+            self.transfer_to(bus, range)
         } else {
-            DmaStatus::OutOfBuffer
+            Err((DmaStatus::OutOfBuffer, Iova(0)))
         };
+        let (status, stopped_at) = result.err().unwrap_or((DmaStatus::Done, Iova(0)));
         self.registers.dma_status = status;
-        self.registers.fault_address = fault_address;
+        self.registers.fault_address = stopped_at.0;
         self.report.last = status;
-        if status == DmaStatus::Done {
-            self.report.dmas += 1;
-            self.report.bytes += count;
-        } else {
-            self.report.dma_errors += 1;
+        match status {
+            // Not the end yet.
+            DmaStatus::Waiting => return,
+            DmaStatus::Done => {
+                self.report.dmas += 1;
+                self.report.bytes += count;
+            }
+            _ => self.report.dma_errors += 1,
         }
-        if self.registers.command & CMD_IRQ != 0 {
+        if command & CMD_IRQ != 0 {
             self.raise(IRQ_DMA, effects);
         }
+    }
+
+    /// True if software enabled what a command asks for.
+    fn may(&self, command: u64) -> bool {
+        let asks = |bit: u64, enabled: fn(&Services, &ConfigSpace) -> bool| {
+            let has = |s: &Services| enabled(s, &self.config);
+            command & bit == 0 || self.services.as_ref().is_some_and(has)
+        };
+        let alone = command & (CMD_ATS | CMD_PRI) == CMD_PRI;
+        !alone
+            && asks(CMD_PASID, Services::pasid_enabled)
+            && asks(CMD_ATS, Services::ats_enabled)
+            && asks(CMD_PRI, Services::pri_enabled)
+    }
+
+    /// Moves part of the buffer to or from `bus`. What stops it, and where.
+    fn transfer_to(&mut self, bus: Iova, range: Range<usize>) -> Result<(), (DmaStatus, Iova)> {
+        let Registers { command, pasid, .. } = self.registers;
+        let from_device = command & CMD_FROM_DEVICE != 0;
+        let pasid = (command & CMD_PASID != 0).then_some(Pasid(pasid as u32));
+        let port = self.port.with_pasid(pasid);
+        let Some(mut part) = self.buffer.get_mut(range) else {
+            return Err((DmaStatus::OutOfBuffer, Iova(0)));
+        };
+        if command & CMD_ATS == 0 {
+            let moved = if from_device {
+                port.write(bus, part)
+            } else {
+                port.read(bus, part)
+            };
+            return moved.map_err(|fault| (DmaStatus::Fault, fault.request.iova));
+        }
+        let access = if from_device {
+            Access::Write
+        } else {
+            Access::Read
+        };
+        let _in_flight = port.in_flight();
+        let mut at = bus;
+        while !part.is_empty() {
+            let grant = port
+                .ask(at, part.len() as u64, access)
+                .map_err(|_| (DmaStatus::NoTranslation, at))?;
+            if !grant.allows(access) {
+                let page = (command & CMD_PRI != 0)
+                    .then(|| self.services.as_mut())
+                    .flatten();
+                return Err((
+                    page.map_or(DmaStatus::NoTranslation, |services| {
+                        let group = services.begin();
+                        match port.ask_for_page(at, access, group) {
+                            None => DmaStatus::Waiting,
+                            Some(answer) => {
+                                services.answered(&mut self.config, group, answer);
+                                DmaStatus::Refused
+                            }
+                        }
+                    }),
+                    at,
+                ));
+            }
+            let len = (grant.piece.len as usize).min(part.len());
+            let (now, rest) = part.split_at_mut(len);
+            let (port, to) = (port.translated(), Iova(grant.piece.gpa.0));
+            let moved = if from_device {
+                port.write(to, now)
+            } else {
+                port.read(to, now)
+            };
+            moved.map_err(|_| (DmaStatus::Fault, at))?;
+            at = Iova(at.0.wrapping_add(len as u64));
+            part = rest;
+        }
+        Ok(())
     }
 
     fn raise(&mut self, bits: u32, effects: &mut Effects) {
@@ -284,6 +402,9 @@ impl PciDevice for Edu {
 
     fn config_write(&mut self, offset: u16, size: u8, value: u32, effects: &mut Effects) {
         let change = self.config.write(offset, size, value);
+        if let Some(services) = &mut self.services {
+            services.config_written(&mut self.config, change, value);
+        }
         self.intx.config_written(&self.config, change, effects);
         self.update_pin(effects);
     }
@@ -318,10 +439,33 @@ impl PciDevice for Edu {
         self.write_register(offset, data.len(), value, effects);
     }
 
+    fn page_response(&mut self, group: u16, answer: PageResponse, effects: &mut Effects) {
+        let known = self
+            .services
+            .as_mut()
+            .is_some_and(|s| s.answered(&mut self.config, group, answer));
+        if !known || self.registers.dma_status != DmaStatus::Waiting {
+            return;
+        }
+        if answer == PageResponse::Success {
+            self.transfer(effects);
+            return;
+        }
+        self.registers.dma_status = DmaStatus::Refused;
+        self.report.last = DmaStatus::Refused;
+        self.report.dma_errors += 1;
+        if self.registers.command & CMD_IRQ != 0 {
+            self.raise(IRQ_DMA, effects);
+        }
+    }
+
     fn reset(&mut self) {
         self.registers = Registers::default();
         self.buffer.fill(0);
         self.config.reset();
+        if let Some(services) = &mut self.services {
+            services.reset();
+        }
         self.intx.reset();
     }
 }

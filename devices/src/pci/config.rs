@@ -271,6 +271,28 @@ impl ConfigSpace {
         self.add_capability(CAP_PCIE, &body, &writable)
     }
 
+    /// The same of an endpoint whose requests may carry prefixes (PASIDs).
+    pub fn add_express_with_prefixes(&mut self) -> u16 {
+        let at = self.add_express();
+        self.define(at + 0x26, &[0x20], &[]); // device capabilities 2: end-to-end TLP prefixes
+        at
+    }
+
+    /// Appends the PCI Express capability of an endpoint that is integrated into the root complex, and so has no link; its requests may
+    /// carry prefixes (PASIDs). Returns its offset. PCIe 6.0 §7.5.3.
+    pub fn add_integrated_express(&mut self) -> u16 {
+        let mut body = [0u8; 0x3a];
+        let mut writable = [0u8; 0x3a];
+        body[0] = 0x92; // version 2, root complex integrated endpoint
+        body[3] = 0x80; // device capabilities: role-based error reporting
+        writable[6..8].copy_from_slice(&0x7fffu16.to_le_bytes()); // device control
+        body[6..8].copy_from_slice(&0x2810u16.to_le_bytes()); // 512-byte reads, relaxed ordering, no snoop
+        body[0x22] = 0x10; // device capabilities 2: completion timeout disable
+        body[0x24] = 0x20; // end-to-end TLP prefixes
+        writable[0x26] = 0x1f; // device control 2
+        self.add_capability(CAP_PCIE, &body, &writable)
+    }
+
     /// Appends the PCI Express capability of a root port with a slot of this number. Returns its offset. PCIe 6.0 §7.5.3.
     pub fn add_root_port(&mut self, slot: u16) -> u16 {
         let mut body = [0u8; 0x3a];

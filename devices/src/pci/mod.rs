@@ -1,5 +1,6 @@
-//! PCI: what a function is to its host bridge, configuration space, BARs, MSI and MSI-X.
+//! PCI: what a function is to its host bridge, configuration space, BARs, MSI and MSI-X, address translation services.
 
+pub mod ats;
 pub mod bridge;
 pub mod config;
 pub mod host;
@@ -12,6 +13,7 @@ pub mod requester;
 #[cfg(test)]
 mod tests;
 
+use crate::dma::PageResponse;
 use crate::effects::Effects;
 
 /// A PCI function. Its host bridge owns it, decodes BARs (by [`PciDevice::config_read`] of the BAR registers and the command register)
@@ -37,6 +39,9 @@ pub trait PciDevice: Send {
 
     /// Does deferred work. Called at the time asked for with [`Effects::run_after`]; `now_ns` is virtual time.
     fn run(&mut self, _now_ns: u64, _effects: &mut Effects) {}
+
+    /// The answer to the group of page requests with this number. Comes to those only who sent some.
+    fn page_response(&mut self, _group: u16, _answer: PageResponse, _effects: &mut Effects) {}
 
     /// Back to the state after power-on, configuration space included.
     fn reset(&mut self);

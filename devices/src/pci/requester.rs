@@ -4,7 +4,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-use crate::dma::{DmaFault, DmaRequest, Piece, SourceId, Translator};
+use crate::dma::{
+    DmaFault, DmaRequest, Grant, NoGrant, PageRequest, PageResponse, Piece, SourceId, Translator,
+};
 
 /// The requester id that a function has now. Clones are the same.
 #[derive(Clone, Debug, Default)]
@@ -53,6 +55,21 @@ impl Through {
 impl Translator for Through {
     fn translate(&self, request: &DmaRequest) -> Result<Piece, DmaFault> {
         self.translator.translate(&self.renamed(request))
+    }
+
+    fn translation_request(&self, request: &DmaRequest) -> Result<Grant, NoGrant> {
+        self.translator.translation_request(&self.renamed(request))
+    }
+
+    fn translated(&self, request: &DmaRequest) -> Result<Piece, DmaFault> {
+        self.translator.translated(&self.renamed(request))
+    }
+
+    fn page_request(&self, request: &PageRequest) -> Option<PageResponse> {
+        self.translator.page_request(&PageRequest {
+            source: self.requester.id(),
+            ..*request
+        })
     }
 
     fn completed(&self, request: &DmaRequest, piece: &Piece) {

@@ -99,6 +99,8 @@ invalidations! {
     InterruptTable,
     /// A wait descriptor.
     Wait,
+    /// An answer to a group of page requests.
+    PageGroupResponse,
 }
 
 /// Threads that count on lines of their own; the others share one.

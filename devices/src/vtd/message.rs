@@ -6,7 +6,7 @@ use super::interrupt::{Delivery, Interrupt, InterruptRequest};
 use super::memory::TableMemory;
 use super::request::Fault;
 use super::walk::is_interrupt_address;
-use super::{Actions, Vtd};
+use super::{Actions, PageGroupResponse, Vtd};
 use crate::dma::SourceId;
 use crate::effects::Msi;
 
@@ -95,13 +95,23 @@ impl<M: TableMemory> Vtd<M> {
         })
     }
 
-    /// For a machine whose devices have no device TLBs and send no page requests: answers device-TLB invalidations as a device without
-    /// one would, goes on with what waited for that, and returns the unit's own interrupts, oldest first. What waits for DMA in flight
-    /// is left to [`Vtd::run`].
-    pub fn finish(&self, mut actions: Actions) -> Vec<Interrupt> {
+    /// For a machine whose devices keep no translations and send no page requests: answers device-TLB invalidations as a device without
+    /// a device TLB would, goes on with what waited for that, and returns the unit's own interrupts, oldest first. What waits for DMA in
+    /// flight is left to [`Vtd::run`].
+    pub fn finish(&self, actions: Actions) -> Vec<Interrupt> {
+        self.finish_with(actions, |_| {})
+    }
+
+    /// The same for a machine whose devices do send page requests: `respond` gets the answers to them, oldest first.
+    pub fn finish_with(
+        &self,
+        mut actions: Actions,
+        mut respond: impl FnMut(PageGroupResponse),
+    ) -> Vec<Interrupt> {
         let mut interrupts = Vec::new();
         let mut asked = VecDeque::new();
         for _ in 0..MAX_ANSWERS {
+            actions.responses.into_iter().for_each(&mut respond);
             interrupts.extend(actions.messages.into_iter().filter_map(Interrupt::of_event));
             asked.extend(actions.device_tlb);
             let Some(next) = asked.pop_front() else {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use viommu_devices::dma::{DmaPort, Identity, SourceId, Translator};
+use viommu_devices::edu::Edu;
 use viommu_devices::memory::GuestRam;
 use viommu_devices::pci::bridge::RootPort;
 use viommu_devices::pci::host::{HostConfig, PcHost, Place, Window};
@@ -14,6 +15,7 @@ use super::faults::Faults;
 use super::map;
 use super::platform::Function;
 use super::slots::Slot;
+use crate::config::DeviceConfig;
 use crate::devices;
 
 /// RAM below the hole and above it.
@@ -72,7 +74,15 @@ pub fn pci(
             None => Arc::new(Identity),
         };
         let port = DmaPort::new(requester.id(), translator, ram.clone());
-        let made = devices::make(&device.device, number, port.clone())?;
+        let made = match device.device {
+            // With what a PC's remapping units can do for a device.
+            DeviceConfig::Edu => {
+                let integrated = slot.bus.is_none();
+                let name = format!("edu{number}");
+                Box::new(Edu::with_services(&name, port.clone(), integrated))
+            }
+            _ => devices::make(&device.device, number, port.clone())?,
+        };
         functions.push(Function {
             name: made.name().to_owned(),
             requester: requester.clone(),

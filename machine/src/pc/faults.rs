@@ -5,7 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
-use viommu_devices::dma::{DmaFault, DmaRequest, Piece, SourceId, Translator};
+use viommu_devices::dma::{
+    Access, DmaFault, DmaRequest, Grant, NoGrant, PageRequest, PageResponse, Piece, SourceId,
+    Translator,
+};
 use viommu_devices::effects::Msi;
 use viommu_devices::vtd::spec::fault::Reason;
 use viommu_devices::vtd::{Fault, reason_of};
@@ -96,20 +99,36 @@ struct Watched {
     faults: Faults,
 }
 
+impl Watched {
+    fn note(&self, fault: &DmaFault) {
+        if let Some(reason) = reason_of(fault) {
+            let what = match fault.request.access {
+                Access::Read => "read",
+                Access::Write => "write",
+            };
+            let (source, at) = (fault.request.source, fault.request.iova.0);
+            self.faults.note(self.unit, source, what, at, reason);
+        }
+    }
+}
+
 impl Translator for Watched {
     fn translate(&self, request: &DmaRequest) -> Result<Piece, DmaFault> {
-        self.translator.translate(request).inspect_err(|fault| {
-            if let Some(reason) = reason_of(fault) {
-                use viommu_devices::dma::Access;
-                let what = match request.access {
-                    Access::Read => "read",
-                    Access::Write => "write",
-                };
-                let at = fault.request.iova.0;
-                self.faults
-                    .note(self.unit, request.source, what, at, reason);
-            }
-        })
+        let answer = self.translator.translate(request);
+        answer.inspect_err(|fault| self.note(fault))
+    }
+
+    fn translation_request(&self, request: &DmaRequest) -> Result<Grant, NoGrant> {
+        self.translator.translation_request(request)
+    }
+
+    fn translated(&self, request: &DmaRequest) -> Result<Piece, DmaFault> {
+        let answer = self.translator.translated(request);
+        answer.inspect_err(|fault| self.note(fault))
+    }
+
+    fn page_request(&self, request: &PageRequest) -> Option<PageResponse> {
+        self.translator.page_request(request)
     }
 
     fn completed(&self, request: &DmaRequest, piece: &Piece) {

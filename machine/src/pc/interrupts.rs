@@ -136,7 +136,11 @@ impl Platform {
         if actions.run_again {
             self.units_run_again = true;
         }
-        for interrupt in unit.finish(actions) {
+        let pci = &mut self.pci;
+        let interrupts = unit.finish_with(actions, |r| {
+            pci.page_response(SourceId(r.source), r.group, r.code.into());
+        });
+        for interrupt in interrupts {
             self.count(Source::Unit(index));
             self.apics.deliver(&interrupt);
         }

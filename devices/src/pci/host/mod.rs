@@ -19,7 +19,7 @@ use super::bridge::RootPort;
 use super::config::{ConfigSpace, Identity};
 use super::regs::{COMMAND, COMMAND_MASTER, INTERRUPT_PIN};
 use super::requester::Requester;
-use crate::dma::SourceId;
+use crate::dma::{PageResponse, SourceId};
 use crate::effects::{Effects, Msi};
 
 pub use assign::AssignError;
@@ -262,6 +262,22 @@ impl PcHost {
             self.apply(place, effects);
         }
         !due.is_empty()
+    }
+
+    /// Carries the answer to a group of page requests to the function that sent them, if it is still there.
+    pub fn page_response(&mut self, source: SourceId, group: u16, answer: PageResponse) {
+        let found = self
+            .functions
+            .iter()
+            .find(|(_, f)| f.requester.id() == source);
+        let Some(place) = found.map(|(&place, _)| place) else {
+            return;
+        };
+        let mut effects = Effects::default();
+        if let Some(function) = self.functions.get_mut(&place) {
+            function.device.page_response(group, answer, &mut effects);
+        }
+        self.apply(place, effects);
     }
 
     /// What the surroundings have to do, oldest first. Call after every access and run.

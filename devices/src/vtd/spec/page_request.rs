@@ -1,6 +1,7 @@
 //! Page request descriptors. VT-d 4.1 §7.4.1 (queue), §7.4.1.1 (descriptor).
 
 use super::mask;
+use crate::dma::PageResponse;
 
 /// Bytes of a descriptor.
 pub const SIZE: u64 = 32;
@@ -27,6 +28,16 @@ impl ResponseCode {
             1 => Some(Self::InvalidRequest),
             0xf => Some(Self::Failure),
             _ => None,
+        }
+    }
+}
+
+impl From<ResponseCode> for PageResponse {
+    fn from(code: ResponseCode) -> Self {
+        match code {
+            ResponseCode::Success => PageResponse::Success,
+            ResponseCode::InvalidRequest => PageResponse::Invalid,
+            ResponseCode::Failure => PageResponse::Failure,
         }
     }
 }
