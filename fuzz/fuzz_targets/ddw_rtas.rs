@@ -15,7 +15,7 @@ use viommu_devices::spapr::hcall::*;
 use viommu_devices::spapr::iommu::report::WindowReport;
 use viommu_devices::spapr::iommu::rules::Personality;
 use viommu_devices::spapr::iommu::spec::{Liobn, PageSizes};
-use viommu_devices::spapr::iommu::table::{Budget, CHUNK};
+use viommu_devices::spapr::iommu::store::{Budget, CHUNK};
 use viommu_devices::spapr::iommu::{Members, PeConfig, SpaprIommu};
 use vm_memory::GuestAddress;
 
@@ -105,9 +105,18 @@ struct Window {
 }
 
 impl Window {
+    /// Groups of entries, of such groups, and so on up to one of all.
     fn chunks(&self) -> usize {
-        let keys: BTreeSet<u64> = self.entries.keys().map(|e| e / CHUNK as u64).collect();
-        keys.len()
+        let mut groups: BTreeSet<u64> = self.entries.keys().copied().collect();
+        let (mut all, mut chunks) = (self.size >> self.shift, 0);
+        loop {
+            groups = groups.iter().map(|n| n / CHUNK as u64).collect();
+            chunks += groups.len();
+            if all <= CHUNK as u64 {
+                return chunks;
+            }
+            all = all.div_ceil(CHUNK as u64);
+        }
     }
 
     /// First and last byte.

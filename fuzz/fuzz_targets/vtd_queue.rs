@@ -176,12 +176,11 @@ fn sized(address: u64, s: bool) -> (u64, u32) {
 }
 
 /// The meaning of a descriptor, or IQEI. VT-d 4.1 §6.5.2.
-fn judge(words: [u64; 4], wide: bool, c: &Config) -> Result<Meaning, u64> {
+fn judge(words: [u64; 4], scalable: bool, c: &Config) -> Result<Meaning, u64> {
     const TYPE: u64 = 3;
     const RESERVED: u64 = 4;
     let (mut low, mut high) = (Word(words[0]), Word(words[1]));
     let kind = low.take(3, 0) + low.take(11, 9) * 16;
-    let scalable = wide && c.scalable;
     let mut bad = words[2] != 0 || words[3] != 0;
     let meaning = match kind {
         1 => {
@@ -196,14 +195,14 @@ fn judge(words: [u64; 4], wide: bool, c: &Config) -> Result<Meaning, u64> {
         2 => {
             let (g, _, domain) = (low.take(5, 4), low.take(7, 6), low.take(31, 16));
             let (am, _, address) = (high.take(5, 0), high.flag(6), high.take(63, 12) << 12);
-            bad |= g == 0 || g == 3 && c.psi && am > c.mamv.into();
+            bad |= g == 0 || g == 3 && (!c.psi || am > c.mamv.into());
             Meaning::Iotlb {
                 domain: (g >= 2).then_some(domain),
-                pages: (g == 3 && c.psi).then_some((address, am + 12)),
+                pages: (g == 3).then_some((address, am + 12)),
             }
         }
         3 if c.device_tlb => {
-            let (_, source, _) = (low.take(20, 12), low.take(47, 32), low.take(63, 52));
+            let (_, source) = (low.take(20, 16), low.take(47, 32));
             let s = high.flag(0);
             let (address, bits) = sized(high.take(63, 12) << 12, s);
             Meaning::DeviceTlb {
@@ -222,6 +221,7 @@ fn judge(words: [u64; 4], wide: bool, c: &Config) -> Result<Meaning, u64> {
         5 => {
             let (event, write, fence, drain) = (low.flag(4), low.flag(5), low.flag(6), low.flag(7));
             let (data, address) = (low.take(63, 32) as u32, high.take(63, 2) << 2);
+            let address = address & ((1 << c.host_address_width) - 1);
             bad |= drain && !c.page_request_drain;
             Meaning::Wait {
                 event,
@@ -232,7 +232,7 @@ fn judge(words: [u64; 4], wide: bool, c: &Config) -> Result<Meaning, u64> {
         6 if scalable => {
             let (g, domain, pasid) = (low.take(5, 4), low.take(31, 16), low.take(51, 32));
             let (am, _, address) = (high.take(5, 0), high.flag(6), high.take(63, 12) << 12);
-            bad |= g < 2 || g == 3 && am > c.mamv.into();
+            bad |= g < 2;
             Meaning::PasidIotlb {
                 domain,
                 pasid,
@@ -248,8 +248,7 @@ fn judge(words: [u64; 4], wide: bool, c: &Config) -> Result<Meaning, u64> {
             }
         }
         8 if scalable && c.device_tlb => {
-            let (_, _, source) = (low.take(8, 4), low.take(15, 12), low.take(31, 16));
-            let (pasid, _) = (low.take(51, 32), low.take(63, 52));
+            let (_, source, pasid) = (low.take(8, 4), low.take(31, 16), low.take(51, 32));
             let (global, s) = (high.flag(0), high.flag(11));
             let (address, bits) = sized(high.take(63, 12) << 12, s);
             Meaning::DeviceTlb {
@@ -260,7 +259,7 @@ fn judge(words: [u64; 4], wide: bool, c: &Config) -> Result<Meaning, u64> {
                 bits,
             }
         }
-        9 if wide && c.page_requests => {
+        9 if scalable && c.page_requests => {
             let (has_pasid, code) = (low.flag(4), low.take(15, 12));
             let (source, pasid) = (low.take(31, 16) as u16, low.take(51, 32) as u32);
             let (_, group) = (high.flag(2), high.take(11, 3) as u16);
@@ -352,6 +351,8 @@ struct Rig {
     lab: Lab,
     config: Config,
     wide: bool,
+    /// The table mode.
+    scalable: bool,
     spaces: Vec<Space>,
     /// Descriptors that were not carried out, from the head on, and the tail.
     backlog: VecDeque<[u64; 4]>,
@@ -492,6 +493,7 @@ impl Rig {
         lab.enable(u64::from(scalable));
         Rig {
             wide: config.scalable,
+            scalable,
             lab,
             config,
             spaces,
@@ -568,7 +570,7 @@ impl Rig {
             if self.fenced {
                 break;
             }
-            let meaning = match judge(words, self.wide, &self.config) {
+            let meaning = match judge(words, self.scalable, &self.config) {
                 Ok(meaning) => meaning,
                 Err(error) => return Some(error),
             };

@@ -107,7 +107,8 @@ impl Model {
         *m.at(0) = u32::from(config.version.0) << 4 | u32::from(config.version.1);
         m.set64(8, caps.cap.into());
         m.set64(0x10, caps.ecap.into());
-        for control in [0x38, 0xa0, 0xe0] {
+        let page_event = config.page_requests.then_some(0xe0);
+        for control in [0x38, 0xa0].into_iter().chain(page_event) {
             *m.at(control) = 1 << 31;
         }
         m
@@ -142,7 +143,6 @@ impl Model {
 
     /// What a plain dword keeps of a write.
     fn writable(&self, offset: u64) -> u32 {
-        let scalable = if self.config.scalable { 1 << 11 } else { 0 };
         let eim = if self.config.eim { 1 << 11 } else { 0 };
         match offset {
             0x20 => 0xffff_fc00,
@@ -154,7 +154,7 @@ impl Model {
             0x68 | 0x6c | 0x70 | 0x78 if self.may_move_regions() => 0xffe0_0000,
             0x74 | 0x7c if self.may_move_regions() => HIGH,
             0x88 => 0x7_fff0,
-            0x90 => 0xffff_f007 | scalable,
+            0x90 => 0xffff_f807,
             0xb8 => 0xffff_f00f | eim,
             0xc0..=0xec if !self.config.page_requests => 0,
             0xc0 | 0xc8 => 0x7_ffe0,
@@ -192,7 +192,11 @@ impl Model {
                 // FM, CIRG; a command leaves CAIG.
                 let mut high = self.get(offset) & 0x1800_0000 | value & 0x6000_0003;
                 if value >> 31 == 1 {
-                    let done = if self.on(QIE) { 0 } else { value >> 29 & 3 };
+                    let done = if self.by_register() {
+                        value >> 29 & 3
+                    } else {
+                        0
+                    };
                     high = high & !0x1800_0000 | done << 27;
                 }
                 *self.at(offset) = high;
@@ -221,10 +225,16 @@ impl Model {
             0xc0c => {
                 let mut high = self.get(offset) & 0x0600_0000 | value & 0x3003_ffff;
                 if value >> 31 == 1 {
-                    let mut done = if self.on(QIE) { 0 } else { value >> 28 & 3 };
+                    let mut done = if self.by_register() {
+                        value >> 28 & 3
+                    } else {
+                        0
+                    };
                     let fits = self.iva & 63 <= self.config.mamv.into();
-                    if done == 3 && !(self.config.psi && fits) {
+                    if done == 3 && !self.config.psi {
                         done = 2;
+                    } else if done == 3 && !fits {
+                        done = 0;
                     }
                     high = high & !0x0600_0000 | done << 25;
                 }
@@ -236,6 +246,11 @@ impl Model {
             }
             _ => {}
         }
+    }
+
+    /// Invalidations by register are for legacy mode without a queue.
+    fn by_register(&self) -> bool {
+        !self.on(QIE) && self.root >> 10 & 3 == 0 && self.config.version.0 < 6
     }
 
     fn on(&self, bits: u32) -> bool {
@@ -255,6 +270,9 @@ impl Model {
             sticky |= value & IRTPS;
         }
         *self.at(0x1c) = sticky | value & levels;
+        if !self.on(TE | IRE) {
+            self.next_record = 0;
+        }
         if value & !was & QIE != 0 {
             self.queue();
         }
@@ -269,9 +287,13 @@ impl Model {
         let address = self.get64(0x90);
         let wide = address >> 11 & 1 == 1;
         let base = address & !0xfff;
+        let (scalable, abort) = (self.config.scalable, self.config.abort_dma);
         let error = match self.root >> 10 & 3 {
-            1 if !wide => 5,
+            1 if !scalable => 7,
+            3 if !abort => 7,
             2 => 7,
+            1 | 3 if !wide => 5,
+            _ if wide && !scalable && !abort => 5,
             _ if tail >= 4096 << (address & 7) => 1,
             _ if wide && tail & 16 != 0 => 6,
             _ if base >= RAM => 2,

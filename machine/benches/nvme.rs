@@ -122,11 +122,11 @@ fn reads(c: &mut Criterion) {
         ("no IOMMU", Rig::new(Unit::new().ram, Arc::new(Identity), 0)),
         (
             "a window of 16 MiB pages",
-            Rig::new(window.ram, Arc::new(window.iommu), base),
+            Rig::new(window.ram.clone(), window.translator(), base),
         ),
         (
             "the default window",
-            Rig::new(default.ram, Arc::new(default.iommu), 0),
+            Rig::new(default.ram.clone(), default.translator(), 0),
         ),
     ];
     let mut group = c.benchmark_group("NVMe read of 128 KiB");

@@ -3,61 +3,22 @@
  * Runs inside a pseries guest: walks vfio_iommu_spapr_tce versions 1 and 2 with the edu device, and moves bytes through every mapping.
  *
  *   vfio GROUP ADDRESS     for example: vfio 0 0000:00:01.0
- *
- * Each check is one line, "test: ok NAME" or "test: FAILED NAME ...". The last line counts them.
  */
-#include <errno.h>
 #include <fcntl.h>
 #include <linux/vfio.h>
-#include <stdarg.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "edu.h"
+
 #define K64 0x10000ull
 #define BUFFER (64 * K64)
-/* Registers of the edu device, and where its own 4 KiB are in its own addresses. */
-#define EDU_SOURCE 0x80
-#define EDU_DESTINATION 0x88
-#define EDU_COUNT 0x90
-#define EDU_COMMAND 0x98
-#define EDU_STATUS 0xa0
-#define EDU_MEMORY 0x40000
-#define EDU_DONE 1
-#define EDU_FAULT 2
 /* Where pseries puts the first dynamic window. */
 #define DYNAMIC 0x0800000000000000ull
 
-static int checks, failures;
 static int container, group, device;
-static volatile uint8_t *edu;
 static uint8_t *memory;
-
-static void check(int good, const char *form, ...)
-{
-	va_list args;
-
-	checks++;
-	failures += !good;
-	printf("test: %s ", good ? "ok" : "FAILED");
-	va_start(args, form);
-	vprintf(form, args);
-	va_end(args);
-	printf("\n");
-	fflush(stdout);
-}
-
-static void need(int good, const char *what)
-{
-	if (good)
-		return;
-	printf("test: FAILED %s: %s\n", what, strerror(errno));
-	exit(1);
-}
 
 /* What an ioctl gives that is neither an error nor success. */
 #define REFUSED 0x10000
@@ -120,39 +81,6 @@ static int removed(uint64_t start)
 	return attempt(VFIO_IOMMU_SPAPR_TCE_REMOVE, &window);
 }
 
-static void set(int at, uint64_t value)
-{
-	*(volatile uint64_t *)(edu + at) = value;
-}
-
-/* Moves bytes between bus address `iova` and the device's memory; the device's status. */
-static uint64_t dma(uint64_t iova, uint64_t count, int from_device)
-{
-	set(EDU_SOURCE, from_device ? EDU_MEMORY : iova);
-	set(EDU_DESTINATION, from_device ? iova : EDU_MEMORY);
-	set(EDU_COUNT, count);
-	set(EDU_COMMAND, from_device ? 3 : 1);
-	return *(volatile uint64_t *)(edu + EDU_STATUS);
-}
-
-/* Sends `count` bytes at `from` (mapped at `in`) through the device to `to` (mapped at `out`) and compares them. */
-static void moves(const char *name, uint64_t in, uint8_t *from, uint64_t out, uint8_t *to, size_t count)
-{
-	static unsigned seed = 1;
-	size_t i, wrong = 0;
-
-	for (i = 0; i < count; i++) {
-		seed = seed * 1103515245 + 12345;
-		from[i] = seed >> 16;
-		to[i] = ~from[i];
-	}
-	uint64_t there = dma(in, count, 0), back = dma(out, count, 1);
-	for (i = 0; i < count; i++)
-		wrong += from[i] != to[i];
-	check(there == EDU_DONE && back == EDU_DONE && !wrong, "%s: %zu bytes there and back, status %d %d, %zu wrong", name,
-	      count, (int)there, (int)back, wrong);
-}
-
 static void faults(const char *name, uint64_t iova)
 {
 	uint64_t status = dma(iova, 8, 0);
@@ -199,7 +127,7 @@ static void open_group(const char *path, const char *address, int version)
 
 static void close_group(void)
 {
-	munmap((void *)edu, 1 << 20);
+	munmap((void *)edu, EDU_SIZE);
 	close(device);
 	close(group);
 	close(container);
@@ -311,6 +239,5 @@ int main(int argc, char **argv)
 		version_1();
 		close_group();
 	}
-	printf("test: %d checks, %d failed\n", checks, failures);
-	return failures != 0;
+	return summary();
 }

@@ -2,6 +2,7 @@
 
 pub mod bare;
 pub mod boot;
+pub mod program;
 pub mod pty;
 pub mod scripted;
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::file;
-use viommu::guest::catalogue::{self, Guest};
+use viommu::guest::catalogue::{self, Arch, Guest};
 use viommu::guest::initramfs::{Initramfs, Node};
 
 /// Options that boot a guest with a script.
@@ -73,13 +73,13 @@ impl Scripted {
         let initrd = archive.write(Vec::new()).unwrap();
         let initrd = file(folder.path(), "initrd", &initrd);
         let kernel = guest.kernel.to_str().unwrap();
+        let entry = catalogue::entry(&guest.name).expect("a guest of the catalogue");
+        let words = match entry.arch {
+            Arch::Ppc64el => "console=hvc0 viommu.run=/test",
+            Arch::Amd64 => "console=ttyS0 viommu.run=/test",
+        };
         let args = [
-            "--kernel",
-            kernel,
-            "--initrd",
-            &initrd,
-            "--append",
-            "console=hvc0 viommu.run=/test",
+            "--kernel", kernel, "--initrd", &initrd, "--append", words,
         ];
         Scripted {
             args: args.map(str::to_owned).to_vec(),
@@ -90,6 +90,12 @@ impl Scripted {
     /// Where the test may put files.
     pub fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// Puts more words at the end of the kernel's command line.
+    pub fn add_words(&mut self, words: &str) {
+        let line = self.args.last_mut().expect("a command line");
+        *line = format!("{line} {words}");
     }
 
     /// The options of the guest and more.

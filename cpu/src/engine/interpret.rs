@@ -54,6 +54,17 @@ fn low32(v: u64) -> u64 {
     v & 0xffff_ffff
 }
 
+/// All ones in each byte in which both are the same.
+fn same_bytes(a: u64, b: u64) -> u64 {
+    let b = b.to_ne_bytes();
+    let mut i = 0;
+    u64::from_ne_bytes(a.to_ne_bytes().map(|byte| {
+        let same = b.get(i) == Some(&byte);
+        i += 1;
+        if same { 0xff } else { 0 }
+    }))
+}
+
 #[inline(always)]
 fn twice32(v: u64) -> u64 {
     let v = v & 0xffff_ffff;
@@ -110,6 +121,17 @@ pub(crate) fn simple(core: &mut Core, pure: &[Pure], base: u64, u: &Uop) -> bool
         Op::MulW => {
             set!(i64::from(r!(u.a) as i32).wrapping_mul(i64::from(r!(u.b) as i32)) as u64)
         }
+        Op::MulHigh => set!(((u128::from(r!(u.a)) * u128::from(r!(u.b))) >> 64) as u64),
+        Op::MulHighS => {
+            let product = i128::from(r!(u.a) as i64) * i128::from(r!(u.b) as i64);
+            set!((product >> 64) as u64);
+        }
+        Op::Div64 => set!(r!(u.a).checked_div(r!(u.b)).unwrap_or(0)),
+        Op::Div32 => {
+            let quotient = (r!(u.a) as u32).checked_div(r!(u.b) as u32);
+            set!(u64::from(quotient.unwrap_or(0)));
+        }
+        Op::SameBytes => set!(same_bytes(r!(u.a), r!(u.b))),
         Op::Neg => set!(r!(u.a).wrapping_neg()),
         Op::And => set!(r!(u.a) & r!(u.b)),
         Op::AndI => set!(r!(u.a) & u.imm),
@@ -448,6 +470,18 @@ pub(super) fn block<F: FrontEnd>(
                 core.pc = base.wrapping_add(u64::from(place.offset));
                 core.executed = before + u64::from(place.index);
                 if f.call(shared, bus, u).is_err() {
+                    fault!()
+                }
+            }
+            Op::Demand => {
+                if r!(u.a) & u64::from(u.b) == 0 {
+                    let place = shared.code.place_of(i - 1);
+                    let core = f.core();
+                    core.pc = base.wrapping_add(u64::from(place.offset));
+                    core.executed = before + u64::from(place.index);
+                    core.regs[NEXT_PC] = base.wrapping_add(place.end());
+                    // Whatever it answers: it has recorded an exception.
+                    let _ = f.call(shared, bus, u);
                     fault!()
                 }
             }

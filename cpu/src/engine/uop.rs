@@ -71,6 +71,16 @@ pub enum Op {
     MulI,
     /// d = low 32 bits of a, signed, times those of b.
     MulW,
+    /// d = upper half of the unsigned product of a and b.
+    MulHigh,
+    /// d = upper half of the signed product of a and b.
+    MulHighS,
+    /// d = a / b, unsigned; 0 if b is 0.
+    Div64,
+    /// d = low 32 bits of a / those of b, unsigned; 0 if the latter are 0.
+    Div32,
+    /// d = all ones in each byte in which a and b are the same, zero in the others.
+    SameBytes,
     /// d = -a.
     Neg,
     /// d = a & b.
@@ -199,6 +209,8 @@ pub enum Op {
     St64R,
     /// The front end does it: helper d, instruction word aux, imm as the front end likes.
     Call,
+    /// If register a has no bit of mask b: as Call, and the front end records an exception.
+    Demand,
     /// As Call, and then the block ends at the next instruction, with everything (interrupts, context) checked again.
     CallEnd,
     /// Go to block address + imm.

@@ -4,7 +4,8 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 use crate::bus::{Bus, BusError};
 use crate::engine::{Engine, Shared};
 use crate::ppc64::forms::{Class, FORMS, Form, Kind};
-use crate::ppc64::regs::{MSR_LE, MSR_SF};
+use crate::ppc64::regs::{MSR_FP, MSR_LE, MSR_SF, MSR_VEC, MSR_VSX};
+use crate::ppc64::vector::{self, VecOp};
 use crate::ppc64::{Cpu, Exit};
 
 mod x86;
@@ -12,6 +13,8 @@ mod x86;
 const RAM: u64 = 1 << 20;
 const CODE: u64 = 0x1000;
 const SC1: u32 = 0x4400_0022;
+/// All facilities.
+const VECTORS: u64 = MSR_FP | MSR_VEC | MSR_VSX;
 
 /// A device register that reads as the number of accesses so far, at the first address behind RAM.
 #[derive(Default)]
@@ -73,6 +76,9 @@ impl Rig {
         let mut regs: Vec<u64> = (0..32).map(|n| self.cpu.gpr(n)).collect();
         let (lr, ctr, cr) = (self.cpu.lr(), self.cpu.ctr(), u64::from(self.cpu.cr()));
         regs.extend([self.cpu.pc(), lr, ctr, cr, self.cpu.msr(), self.bus.0]);
+        let vsrs = (0..64).map(|n| self.cpu.vsr(n));
+        regs.extend(vsrs.flat_map(|v| [v as u64, (v >> 64) as u64]));
+        regs.push(self.cpu.fpscr());
         let mut memory = vec![0; RAM as usize];
         self.ram.read_slice(&mut memory, GuestAddress(0)).unwrap();
         (regs, memory)
@@ -128,6 +134,10 @@ fn randomize(rigs: &mut [&mut Rig], random: &mut Random) {
         let v = random.value();
         rigs.iter_mut().for_each(|r| r.cpu.set_gpr(n, v));
     }
+    for n in 0..64 {
+        let v = u128::from(random.value()) << 64 | u128::from(random.value());
+        rigs.iter_mut().for_each(|r| r.cpu.set_vsr(n, v));
+    }
     let (cr, ctr, lr) = (random.next() as u32, random.value() % 64, random.value());
     for r in rigs {
         r.cpu.set_cr(cr);
@@ -140,35 +150,71 @@ fn usable(form: &&Form) -> bool {
     matches!(form.class, Class::Register | Class::Memory)
 }
 
-/// Each form alone in its block, a thousand times, in both byte orders and both widths.
+/// An instruction alone in its block, `cases` times, in a mode. Returns how many blocks were compared.
+fn verify(name: &str, msr: u64, cases: u64, mut word: impl FnMut(&mut Random) -> u32) -> u64 {
+    let mut rig = Rig::new(Engine::Verify, msr);
+    let seed = name
+        .bytes()
+        .fold(msr, |s, b| s << 7 ^ s >> 57 ^ u64::from(b));
+    let mut random = Random(0x9e37_79b9_7f4a_7c15 ^ seed);
+    for case in 0..cases {
+        let at = CODE + case * 8;
+        let word = word(&mut random);
+        rig.put(at, word);
+        // b .+4
+        rig.put(at + 4, 0x4800_0004);
+        rig.shared.invalidate_page(at);
+        randomize(&mut [&mut rig], &mut random);
+        rig.cpu.set_pc(at);
+        let (exit, _) = rig.run(0, 2);
+        if let Exit::Fatal(what) = exit {
+            panic!("{name} ({word:#010x}), case {case}: {what}");
+        }
+        rig.cpu
+            .set_msr(rig.cpu.msr() & !(MSR_SF | MSR_LE | VECTORS) | msr);
+    }
+    rig.shared.stats().blocks_verified
+}
+
+/// Each form a thousand times, in both byte orders and both widths.
 #[test]
 fn each_form_does_the_same_on_both_tiers() {
     let mut verified = 0;
-    for (i, form) in FORMS.iter().filter(usable).enumerate() {
+    for form in FORMS.iter().filter(usable) {
         for msr in [0, MSR_LE, MSR_SF, MSR_SF | MSR_LE] {
-            let mut rig = Rig::new(Engine::Verify, msr);
-            let mut random = Random(0x9e37_79b9_7f4a_7c15 ^ (i as u64) << 8 ^ msr);
-            for case in 0..250 {
-                let at = CODE + case * 8;
-                let word = random.word(form);
-                rig.put(at, word);
-                // b .+4
-                rig.put(at + 4, 0x4800_0004);
-                rig.shared.invalidate_page(at);
-                randomize(&mut [&mut rig], &mut random);
-                rig.cpu.set_pc(at);
-                let (exit, _) = rig.run(0, 2);
-                if let Exit::Fatal(what) = exit {
-                    panic!("{} ({word:#010x}), case {case}: {what}", form.mnemonic);
-                }
-                rig.cpu.set_msr(rig.cpu.msr() & !(MSR_SF | MSR_LE) | msr);
-            }
-            verified += rig.shared.stats().blocks_verified;
+            verified += verify(form.mnemonic, msr, 250, |random| random.word(form));
         }
     }
     if cfg!(all(target_arch = "x86_64", target_os = "linux")) {
         // What is helpers' work, faults and devices aside, everything is compared.
         assert!(verified > 80_000, "{verified} blocks were compared");
+    }
+}
+
+fn vector_word(random: &mut Random, op: &VecOp) -> u32 {
+    random.next() as u32 & !op.mask | op.value
+}
+
+/// Vector and floating-point instructions, with their facility and without it.
+#[test]
+fn each_vector_form_does_the_same_on_both_tiers() {
+    let mut verified = 0;
+    for op in vector::OPS {
+        for msr in [
+            VECTORS,
+            MSR_LE | VECTORS,
+            MSR_SF | VECTORS,
+            MSR_SF | MSR_LE | VECTORS,
+        ] {
+            verified += verify(op.mnemonic, msr, 40, |random| vector_word(random, op));
+        }
+        verified += verify(op.mnemonic, MSR_SF | MSR_LE, 10, |random| {
+            vector_word(random, op)
+        });
+    }
+    if cfg!(all(target_arch = "x86_64", target_os = "linux")) {
+        // The others are helpers' work.
+        assert!(verified > 3000, "{verified} blocks were compared");
     }
 }
 
@@ -201,6 +247,10 @@ fn compare(seed: u64, len: u64, msr: u64, step: u64) {
         let at = CODE + i * 4;
         let word = match random.next() % 5 {
             0 => branch(&mut random, at, len),
+            1 => {
+                let op = &vector::OPS[random.next() as usize % vector::OPS.len()];
+                vector_word(&mut random, op)
+            }
             _ => {
                 let form = forms[random.next() as usize % forms.len()];
                 random.word(form)
@@ -223,7 +273,8 @@ fn compare(seed: u64, len: u64, msr: u64, step: u64) {
         let mut now = 0;
         for r in [&mut a, &mut b] {
             r.cpu.set_pc(CODE);
-            r.cpu.set_msr(r.cpu.msr() & !(MSR_SF | MSR_LE) | msr);
+            r.cpu
+                .set_msr(r.cpu.msr() & !(MSR_SF | MSR_LE | VECTORS) | msr);
         }
         while now < 3000 {
             let (x, y) = (a.run(now, step), b.run(now, step));
@@ -243,9 +294,10 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
     #[test]
     fn programs_do_the_same_on_both_tiers(
-        seed: u64, len in 4_u64..200, le: bool, sf: bool, step in prop::sample::select(vec![1, 3, 17, 100, 5000])
+        seed: u64, len in 4_u64..200, le: bool, sf: bool, vectors: bool, step in prop::sample::select(vec![1, 3, 17, 100, 5000])
     ) {
-        let msr = if le { MSR_LE } else { 0 } | if sf { MSR_SF } else { 0 };
+        let bit = |wanted, bit| if wanted { bit } else { 0 };
+        let msr = bit(le, MSR_LE) | bit(sf, MSR_SF) | bit(vectors, VECTORS);
         compare(seed, len, msr, step);
     }
 }

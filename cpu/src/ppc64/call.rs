@@ -6,7 +6,7 @@ use super::interrupts::{
     Interrupt, PROGRAM_FP, PROGRAM_ILLEGAL, PROGRAM_PRIVILEGED, PROGRAM_TRAP, vector as vectors,
 };
 use super::regs::*;
-use super::vector::{self, Facility, Trap, VecMem};
+use super::vector::{self, Facility, Trap, VecEnv};
 use super::{Cpu, Exit, MAX_ILLEGAL_LOGGED};
 use crate::bus::Bus;
 use crate::engine::Shared;
@@ -18,13 +18,20 @@ const FSCR_SCV: u64 = 1 << 12;
 /// Bytes that dcbz zeroes.
 const CACHE_BLOCK: u64 = 128;
 
-struct Memory<'a> {
+/// What vector instructions work on.
+struct Env<'a> {
     cpu: &'a mut Cpu,
     shared: &'a mut Shared,
     bus: &'a mut dyn Bus,
 }
 
-impl VecMem for Memory<'_> {
+impl VecEnv for Env<'_> {
+    fn regs(&self) -> &[u64; 256] {
+        &self.cpu.core.regs
+    }
+    fn regs_mut(&mut self) -> &mut [u64; 256] {
+        &mut self.cpu.core.regs
+    }
     fn load(&mut self, ea: u64, size: u8) -> Result<u64, vector::MemFault> {
         self.cpu
             .load_guest(self.shared, self.bus, ea, size)
@@ -34,17 +41,6 @@ impl VecMem for Memory<'_> {
         self.cpu
             .store_guest(self.shared, self.bus, ea, size, value)
             .map_err(|_| vector::MemFault)
-    }
-}
-
-struct NoMemory;
-
-impl VecMem for NoMemory {
-    fn load(&mut self, _: u64, _: u8) -> Result<u64, vector::MemFault> {
-        Ok(0)
-    }
-    fn store(&mut self, _: u64, _: u8, _: u64) -> Result<(), vector::MemFault> {
-        Ok(())
     }
 }
 
@@ -209,59 +205,25 @@ impl Cpu {
         if self.msr & bit == 0 {
             return Err(self.record_simple(vector, 0));
         }
-        let Some(mut vec) = self.vec.take() else {
-            return self.illegal(insn);
-        };
-        let mut gpr = [0; 32];
-        gpr.copy_from_slice(&self.core.regs[..32]);
-        let first = R_CR0 as usize;
-        let mut cr = [0; 8];
-        for (i, f) in cr.iter_mut().enumerate() {
-            *f = self.core.regs[first + i] as u8;
-        }
-        let before = cr;
+        let mut vec = self.vec;
         let (little_endian, sixty_four) = (self.msr & MSR_LE != 0, self.msr & MSR_SF != 0);
         let fp_exceptions = self.msr & (MSR_FE0 | MSR_FE1) != 0;
-        let result = {
-            let mut memory;
-            let mut none;
-            let mem: &mut dyn VecMem = if op.memory {
-                memory = Memory {
-                    cpu: self,
-                    shared,
-                    bus,
-                };
-                &mut memory
-            } else {
-                none = NoMemory;
-                &mut none
-            };
-            let mut ctx = vector::VecCtx {
-                insn,
-                vec: &mut vec,
-                gpr: &mut gpr,
-                cr: &mut cr,
-                little_endian,
-                sixty_four,
-                fp_exceptions,
-                mem,
-            };
-            (op.run)(&mut ctx)
-        };
-        self.vec = Some(vec);
+        let result = (op.run)(&mut vector::VecCtx {
+            insn,
+            vec: &mut vec,
+            little_endian,
+            sixty_four,
+            fp_exceptions,
+            env: &mut Env {
+                cpu: self,
+                shared,
+                bus,
+            },
+        });
+        self.vec = vec;
         match result {
-            Ok(()) | Err(Trap::FpEnabled) => {
-                self.core.regs[..32].copy_from_slice(&gpr);
-                if cr != before {
-                    for (i, f) in cr.iter().enumerate() {
-                        self.core.regs[first + i] = u64::from(f & 15);
-                    }
-                }
-                match result {
-                    Ok(()) => Ok(()),
-                    _ => Err(self.record_simple(vectors::PROGRAM, PROGRAM_FP)),
-                }
-            }
+            Ok(()) => Ok(()),
+            Err(Trap::FpEnabled) => Err(self.record_simple(vectors::PROGRAM, PROGRAM_FP)),
             Err(Trap::Memory) => Err(Fault),
             Err(Trap::Illegal) => self.illegal(insn),
         }

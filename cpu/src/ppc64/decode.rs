@@ -1,9 +1,11 @@
 //! From instruction words to micro-operations.
 
+mod vector;
+
 use super::declets;
 use super::forms::{self, FORMS, Kind};
 use super::regs::*;
-use super::vector;
+use super::vector as vectors;
 use crate::engine::code::{Decoded, Place};
 use crate::engine::exec::Pure;
 use crate::engine::uop::{Op, R_CA, R_CA32, R_CR0, R_T0, R_T1, R_ZERO, Reg, Uop, uop};
@@ -22,31 +24,17 @@ pub const CALL_ILLEGAL: u8 = 2;
 
 /// Functions for `Op::Pure`.
 pub static PURE: &[Pure] = &[
-    |a, b| ((u128::from(a) * u128::from(b)) >> 64) as u64,
-    |a, b| ((i128::from(a as i64) * i128::from(b as i64)) >> 64) as u64,
     |a, b| {
         let p = u64::from(a as u32) * u64::from(b as u32);
         p >> 32
     },
     |a, b| ((i64::from(a as i32) * i64::from(b as i32)) >> 32) as u32 as u64,
-    |a, b| a.checked_div(b).unwrap_or(0),
     |a, b| (a as i64).checked_div(b as i64).unwrap_or(0) as u64,
-    |a, b| u64::from((a as u32).checked_div(b as u32).unwrap_or(0)),
     |a, b| u64::from((a as i32).checked_div(b as i32).unwrap_or(0) as u32),
     |a, b| a.checked_rem(b).unwrap_or(0),
     |a, b| (a as i64).checked_rem(b as i64).unwrap_or(0) as u64,
     |a, b| u64::from((a as u32).checked_rem(b as u32).unwrap_or(0)),
     |a, b| i64::from((a as i32).checked_rem(b as i32).unwrap_or(0)) as u64,
-    |a, b| {
-        let mut out = 0;
-        for i in 0..8 {
-            let m = 0xff << (i * 8);
-            if a & m == b & m {
-                out |= m;
-            }
-        }
-        out
-    },
     |a, _| u64::from(a.count_ones()),
     |a, _| u64::from((a as u32).count_ones()) | u64::from(((a >> 32) as u32).count_ones()) << 32,
     |a, _| u64::from_le_bytes(a.to_le_bytes().map(|b| b.count_ones() as u8)),
@@ -75,31 +63,26 @@ pub static PURE: &[Pure] = &[
 
 const fn pure_of(kind: Kind) -> Option<u32> {
     Some(match kind {
-        Kind::Mulhdu => 0,
-        Kind::Mulhd => 1,
-        Kind::Mulhwu => 2,
-        Kind::Mulhw => 3,
-        Kind::Divdu => 4,
-        Kind::Divd => 5,
-        Kind::Divwu => 6,
-        Kind::Divw => 7,
-        Kind::Modud => 8,
-        Kind::Modsd => 9,
-        Kind::Moduw => 10,
-        Kind::Modsw => 11,
-        Kind::Cmpb => 12,
-        Kind::Popcntd => 13,
-        Kind::Popcntw => 14,
-        Kind::Popcntb => 15,
-        Kind::Prtyd => 16,
-        Kind::Prtyw => 17,
-        Kind::Bpermd => 18,
-        Kind::Cnttzd => 19,
-        Kind::Cnttzw => 20,
-        Kind::Extswsli => 21,
-        Kind::Cdtbcd => 22,
-        Kind::Cbcdtd => 23,
-        Kind::Addg6s => 24,
+        Kind::Mulhwu => 0,
+        Kind::Mulhw => 1,
+        Kind::Divd => 2,
+        Kind::Divw => 3,
+        Kind::Modud => 4,
+        Kind::Modsd => 5,
+        Kind::Moduw => 6,
+        Kind::Modsw => 7,
+        Kind::Popcntd => 8,
+        Kind::Popcntw => 9,
+        Kind::Popcntb => 10,
+        Kind::Prtyd => 11,
+        Kind::Prtyw => 12,
+        Kind::Bpermd => 13,
+        Kind::Cnttzd => 14,
+        Kind::Cnttzw => 15,
+        Kind::Extswsli => 16,
+        Kind::Cdtbcd => 17,
+        Kind::Cbcdtd => 18,
+        Kind::Addg6s => 19,
         _ => return None,
     })
 }
@@ -118,11 +101,14 @@ struct Emitter<'a> {
     place: Place,
     mode: u8,
     row: usize,
+    /// Facilities that the block has demanded already; nothing within a block takes them away.
+    demanded: u8,
 }
 
 /// Decodes one block. See `FrontEnd::decode`.
 pub fn block(code: &[u8], max: u32, mode: u8, out: &mut Decoded) {
     let mut n = 0;
+    let mut demanded = 0;
     loop {
         let at = n as usize * 4;
         let Some(bytes) = code
@@ -150,8 +136,10 @@ pub fn block(code: &[u8], max: u32, mode: u8, out: &mut Decoded) {
             },
             mode,
             row: 0,
+            demanded,
         };
         let ends = e.instruction();
+        demanded = e.demanded;
         n += 1;
         if ends {
             (out.instructions, out.bytes) = (n, n * 4);
@@ -236,8 +224,12 @@ impl Emitter<'_> {
     }
 
     fn access(&mut self, op: Op, index: Reg, disp: u64, update: bool) {
+        self.access_of(self.rt(), op, index, disp, update);
+    }
+
+    /// A load to `rt`, or a store of it.
+    fn access_of(&mut self, rt: Reg, op: Op, index: Reg, disp: u64, update: bool) {
         let base = if update { self.ra() } else { self.ra0() };
-        let rt = self.rt();
         if !self.sf() || update && index != R_ZERO {
             let ea = if self.sf() { Op::Add } else { Op::Ea32 };
             self.push(uop(ea, R_T0, base, index, 0, disp));
@@ -332,6 +324,47 @@ impl Emitter<'_> {
         }
     }
 
+    /// tdi and its kin: a comparison, if one does, and a demand that it came out otherwise.
+    fn trap(&mut self, kind: Kind) {
+        let to = self.rt();
+        let signed = to & 3 == 0;
+        if !signed && to & 24 != 0 {
+            return self.call();
+        }
+        // Fields: 8 is less, 4 greater, 2 equal.
+        let traps = if signed {
+            to >> 1
+        } else {
+            (to & 2) << 2 | (to & 1) << 2 | (to & 4) >> 1
+        };
+        let good = 14 & !traps;
+        if good == 0 {
+            return self.call();
+        }
+        let op = match (kind, signed) {
+            (Kind::Tdi, true) => Op::CmpS64I,
+            (Kind::Tdi, false) => Op::CmpU64I,
+            (Kind::Td, true) => Op::CmpS64,
+            (Kind::Td, false) => Op::CmpU64,
+            (Kind::Twi, true) => Op::CmpS32I,
+            (Kind::Twi, false) => Op::CmpU32I,
+            (_, true) => Op::CmpS32,
+            (_, false) => Op::CmpU32,
+        };
+        match kind {
+            Kind::Tdi | Kind::Twi => self.imm(op, R_T0, self.ra(), self.si()),
+            _ => self.op(op, R_T0, self.ra(), self.rb()),
+        }
+        self.push(uop(
+            Op::Demand,
+            CALL_FORM,
+            R_T0,
+            good,
+            self.insn,
+            self.row as u64,
+        ));
+    }
+
     fn logic(&mut self, op: Op) {
         let (d, a, b) = (self.ra(), self.rt(), self.rb());
         self.op(op, d, a, b);
@@ -349,11 +382,8 @@ impl Emitter<'_> {
     fn instruction(&mut self) -> bool {
         let insn = self.insn;
         let Some(row) = forms::find(insn) else {
-            match vector::decode(insn) {
-                Some(op) => {
-                    let row = vector_row(op);
-                    self.push(uop(Op::Call, CALL_VECTOR, 0, 0, insn, row));
-                }
+            match vectors::decode(insn) {
+                Some(op) => self.vector(op),
                 None => self.push(uop(Op::Call, CALL_ILLEGAL, 0, 0, insn, 0)),
             }
             return false;
@@ -378,6 +408,7 @@ impl Emitter<'_> {
                         .wrapping_add((v as i16 as u64) << 16),
                 );
             }
+            Kind::Tdi | Kind::Td | Kind::Twi | Kind::Tw => self.trap(kind),
             Kind::Mulli => self.imm(Op::MulI, rt, ra, self.si()),
             Kind::Subfic => {
                 self.imm(Op::SubICarry, rt, ra, self.si());
@@ -498,14 +529,11 @@ impl Emitter<'_> {
                 self.imm(Op::MovI, R_T0, 0, u64::MAX);
                 self.carry(Op::SubCarry, ra, R_T0, 1);
             }
-            Kind::Mulhdu
-            | Kind::Mulhd
-            | Kind::Mulhwu
-            | Kind::Mulhw
-            | Kind::Divdu
-            | Kind::Divd
-            | Kind::Divwu
-            | Kind::Divw => {
+            Kind::Mulhdu => self.arith(Op::MulHigh, ra, rb),
+            Kind::Mulhd => self.arith(Op::MulHighS, ra, rb),
+            Kind::Divdu => self.arith(Op::Div64, ra, rb),
+            Kind::Divwu => self.arith(Op::Div32, ra, rb),
+            Kind::Mulhwu | Kind::Mulhw | Kind::Divd | Kind::Divw => {
                 let p = pure_of(kind).unwrap_or(0);
                 self.push(uop(Op::Pure, rt, ra, rb, p, 0));
                 self.record_if_rc(rt);
@@ -517,8 +545,8 @@ impl Emitter<'_> {
             Kind::Addg6s => {
                 self.push(uop(Op::Pure, rt, ra, rb, pure_of(kind).unwrap_or(0), 0));
             }
-            Kind::Cmpb
-            | Kind::Cdtbcd
+            Kind::Cmpb => self.op(Op::SameBytes, ra, rt, rb),
+            Kind::Cdtbcd
             | Kind::Cbcdtd
             | Kind::Popcntd
             | Kind::Popcntw
@@ -719,10 +747,4 @@ impl Emitter<'_> {
         }
         false
     }
-}
-
-fn vector_row(op: &'static vector::VecOp) -> u64 {
-    let size = std::mem::size_of::<vector::VecOp>();
-    let at = std::ptr::from_ref(op) as usize;
-    ((at - vector::OPS.as_ptr() as usize) / size) as u64
 }

@@ -88,7 +88,7 @@ const MAX_SAMPLED: usize = 1 << 20;
 #[derive(Debug)]
 pub struct Cpu {
     core: Core,
-    vec: Option<Box<vector::VecState>>,
+    vec: vector::VecState,
     msr: u64,
     contexts: mmu::Contexts,
     process_table: u64,
@@ -136,11 +136,7 @@ impl Cpu {
     pub fn new(index: u32) -> Self {
         let mut cpu = Cpu {
             core: Core::default(),
-            vec: Some(Box::new(vector::VecState {
-                vsr: [0; 64],
-                fpscr: 0,
-                vscr: 0,
-            })),
+            vec: vector::VecState::default(),
             msr: MSR_SF | MSR_ME,
             contexts: mmu::Contexts::default(),
             process_table: 0,
@@ -215,6 +211,9 @@ impl Cpu {
         let msr = msr & MSR_WRITABLE;
         let changed = self.msr ^ msr;
         self.msr = msr;
+        let has = |bit, facility| if msr & bit != 0 { facility } else { 0 };
+        let facilities = has(MSR_FP, HAS_FP) | has(MSR_VEC, HAS_VMX) | has(MSR_VSX, HAS_VSX);
+        self.core.regs[usize::from(R_FACILITIES)] = u64::from(facilities);
         if changed & (MSR_PR | MSR_IR | MSR_DR) != 0 {
             self.update_contexts();
         }
@@ -249,33 +248,29 @@ impl Cpu {
     }
     /// Vector-scalar register `n` (0 to 63), bit 0 of the ISA in the most significant place.
     pub fn vsr(&self, n: usize) -> u128 {
-        self.vec.as_ref().map_or(0, |v| v.vsr[n & 63])
+        let at = usize::from(R_VSR) + 2 * (n & 63);
+        u128::from(self.core.regs[at + 1]) << 64 | u128::from(self.core.regs[at])
     }
     /// Sets vector-scalar register `n`.
     pub fn set_vsr(&mut self, n: usize, v: u128) {
-        if let Some(vec) = &mut self.vec {
-            vec.vsr[n & 63] = v;
-        }
+        let at = usize::from(R_VSR) + 2 * (n & 63);
+        (self.core.regs[at], self.core.regs[at + 1]) = (v as u64, (v >> 64) as u64);
     }
     /// Floating-point status and control register.
     pub fn fpscr(&self) -> u64 {
-        self.vec.as_ref().map_or(0, |v| v.fpscr)
+        self.vec.fpscr
     }
     /// Sets FPSCR.
     pub fn set_fpscr(&mut self, v: u64) {
-        if let Some(vec) = &mut self.vec {
-            vec.fpscr = v;
-        }
+        self.vec.fpscr = v;
     }
     /// Vector status and control register.
     pub fn vscr(&self) -> u32 {
-        self.vec.as_ref().map_or(0, |v| v.vscr)
+        self.vec.vscr
     }
     /// Sets VSCR.
     pub fn set_vscr(&mut self, v: u32) {
-        if let Some(vec) = &mut self.vec {
-            vec.vscr = v;
-        }
+        self.vec.vscr = v;
     }
     /// Interrupts taken so far.
     pub fn counters(&self) -> &Counters {

@@ -17,6 +17,18 @@ pub const R_T2: Reg = 43;
 /// Scratch within one instruction.
 pub const R_T3: Reg = 44;
 
+/// Facilities that MSR makes available: [`HAS_FP`], [`HAS_VMX`], [`HAS_VSX`].
+pub const R_FACILITIES: Reg = 45;
+/// Low half of VSR 0; its high half, which is FPR 0, and the other VSRs follow.
+pub const R_VSR: Reg = 128;
+
+/// Floating point.
+pub const HAS_FP: u8 = 1;
+/// VMX.
+pub const HAS_VMX: u8 = 2;
+/// VSX.
+pub const HAS_VSX: u8 = 4;
+
 /// 64-bit mode.
 pub const MSR_SF: u64 = 1 << 63;
 /// Vector available.

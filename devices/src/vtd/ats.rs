@@ -2,13 +2,13 @@
 
 use std::sync::atomic::Ordering;
 
+use super::Vtd;
 use super::counters::Counting;
 use super::memory::TableMemory;
 use super::request::{AddressType, Request};
 use super::spec::fault::Reason;
 use super::spec::mask;
 use super::spec::registers::global;
-use super::{Fault, Vtd};
 use crate::dma::{DmaRequest, Gpa, Piece};
 
 /// A successful translation completion.
@@ -30,6 +30,8 @@ pub struct Completion {
     pub global: bool,
     /// N: accesses need not be snooped (never, unless the tables leave it to the device).
     pub no_snoop: bool,
+    /// U: to be reached by untranslated requests only. Interrupts are, for devices that ask before each message.
+    pub untranslated_only: bool,
 }
 
 impl Completion {
@@ -43,6 +45,7 @@ impl Completion {
         privileged: false,
         global: false,
         no_snoop: false,
+        untranslated_only: false,
     };
 
     /// The part of a request that it answers.
@@ -52,6 +55,15 @@ impl Completion {
         Piece {
             gpa: Gpa(self.address | offset),
             len: request.len.min(room.saturating_add(1)),
+        }
+    }
+
+    /// To the interrupt range one may write, untranslated. VT-d 4.1 §7.1.3 (S.1, S.2).
+    const fn interrupt(write: bool) -> Completion {
+        Completion {
+            write,
+            untranslated_only: write,
+            ..Completion::NONE
         }
     }
 
@@ -70,6 +82,7 @@ impl Completion {
             | (self.global as u64) << 5
             | (self.privileged as u64) << 4
             | (self.execute as u64) << 3
+            | (self.untranslated_only as u64) << 2
             | (self.write as u64) << 1
             | self.read as u64
     }
@@ -99,11 +112,16 @@ impl<M: TableMemory> Vtd<M> {
         if self.inner.live.status.load(Ordering::Acquire) & global::TE == 0 {
             return Err(Failure::UnsupportedRequest);
         }
+        // Accessed and dirty bits are in flight like DMA.
+        let _in_flight = self.enter();
         let walker = self.walker(&self.inner.caches);
         let counting = &mut Counting(&self.inner.tally);
         let mut result = walker.translate(&request, counting);
         // A device that asked to write takes what it can get: the page may be readable.
-        if result.as_ref().is_err_and(|f| lacks_permission(f.reason)) {
+        if result
+            .as_ref()
+            .is_err_and(|f| Reply::to(f.reason) == Reply::Nothing)
+        {
             let read = Request {
                 operation: super::Operation::Read,
                 ..request
@@ -128,60 +146,94 @@ impl<M: TableMemory> Vtd<M> {
                     privileged: request.privileged,
                     global: t.global,
                     no_snoop: false,
+                    untranslated_only: false,
                 })
             }
-            Err(fault) if lacks_permission(fault.reason) => Ok(Completion::NONE),
             Err(fault) => {
-                self.fault(&request, &fault);
-                Err(status(&fault))
+                let reply = Reply::to(fault.reason);
+                if !matches!(reply, Reply::Nothing | Reply::Interrupt) {
+                    self.fault(&request, &fault);
+                }
+                match reply {
+                    Reply::Nothing | Reply::NothingRecorded => Ok(Completion::NONE),
+                    Reply::Interrupt => Ok(Completion::interrupt(request.operation.writes())),
+                    Reply::UnsupportedRequest => Err(Failure::UnsupportedRequest),
+                    Reply::CompleterAbort => Err(Failure::CompleterAbort),
+                }
             }
         }
     }
 }
 
-/// Conditions that a device resolves by a page request. VT-d 4.1 §7.1.3 ("recoverable").
-const fn lacks_permission(reason: Reason) -> bool {
-    matches!(
-        reason,
-        Reason::Write
-            | Reason::Read
-            | Reason::SecondStageNotPresent
-            | Reason::FirstStageNotPresent
-            | Reason::FirstStageRootRead
-            | Reason::FirstStageRead
-            | Reason::FirstStageWrite
-            | Reason::Privilege
-            | Reason::Execute
-            | Reason::ScalableWrite
-            | Reason::ScalableRead
-            | Reason::AddressBeyondWidth
-            | Reason::SecondStageWidth
-            | Reason::NotCanonical
-    )
+/// How a condition is answered. VT-d 4.1 §7.1.3.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reply {
+    /// Success without permissions and without a record: a page request may mend it.
+    Nothing,
+    /// The same, and a record.
+    NothingRecorded,
+    /// The interrupt range, which is no fault.
+    Interrupt,
+    UnsupportedRequest,
+    CompleterAbort,
 }
 
-fn status(fault: &Fault) -> Failure {
-    match fault.reason {
-        Reason::SecondStageAccess
-        | Reason::SecondStageReserved
-        | Reason::FirstStageAccess
-        | Reason::FirstStageReserved
-        | Reason::FirstStageRootAccess
-        | Reason::FirstStageEntryWidth
-        | Reason::ScalableSecondStageAccess
-        | Reason::ScalableSecondStageReserved
-        | Reason::SecondStageRootAccess
-        | Reason::SecondStageNoSnoop
-        | Reason::SecondStageUpdate
-        | Reason::FirstStageNoSnoop
-        | Reason::FirstStageUpdate
-        | Reason::ContextInvalid
-        | Reason::RootAccess
-        | Reason::ContextAccess
-        | Reason::ScalableRootAccess
-        | Reason::ScalableContextAccess
-        | Reason::PasidDirectoryAccess
-        | Reason::PasidAccess => Failure::CompleterAbort,
-        _ => Failure::UnsupportedRequest,
+impl Reply {
+    const fn to(reason: Reason) -> Self {
+        use Reason as R;
+        match reason {
+            R::AddressBeyondWidth
+            | R::Write
+            | R::Read
+            | R::PasidDirectoryNotPresent
+            | R::PasidNotPresent
+            | R::ExecuteDisabled
+            | R::SupervisorDisabled
+            | R::FirstStageAccess
+            | R::FirstStageNotPresent
+            | R::FirstStageReserved
+            | R::FirstStageRootAccess
+            | R::FirstStageEntryWidth
+            | R::FirstStageRootRead
+            | R::FirstStageRead
+            | R::FirstStageWrite
+            | R::FirstStageNoSnoop
+            | R::SecondStageNotPresent
+            | R::NotCanonical
+            | R::Privilege
+            | R::Execute
+            | R::HostAddressWidth
+            | R::SecondStageWidth
+            | R::ScalableWrite
+            | R::ScalableRead => Reply::Nothing,
+            R::FirstStageUpdate => Reply::NothingRecorded,
+            R::InterruptRangeRequest => Reply::Interrupt,
+            R::RootAccess
+            | R::RootReserved
+            | R::ContextAccess
+            | R::ContextReserved
+            | R::ContextInvalid
+            | R::SecondStageAccess
+            | R::SecondStageReserved
+            | R::InterruptAddress
+            | R::RootTableMode
+            | R::ScalableRootAccess
+            | R::ScalableRootReserved
+            | R::ScalableContextAccess
+            | R::ScalableContextReserved
+            | R::ScalableContextInvalid
+            | R::PasidDirectoryAccess
+            | R::PasidDirectoryReserved
+            | R::PasidAccess
+            | R::PasidReserved
+            | R::PasidInvalid
+            | R::ScalableSecondStageAccess
+            | R::ScalableSecondStageReserved
+            | R::SecondStageRootAccess
+            | R::SecondStageNoSnoop
+            | R::SecondStageUpdate
+            | R::ScalableInterruptAddress => Reply::CompleterAbort,
+            _ => Reply::UnsupportedRequest,
+        }
     }
 }

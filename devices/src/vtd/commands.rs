@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use super::memory::TableMemory;
 use super::registers::PROTECTED_GRANULE;
 use super::spec::queue::{address, address_mask, hint};
-use super::spec::registers::{EPM, global};
+use super::spec::registers::{EPM, TableMode, global};
 use super::{Invalidation, Late, Vtd};
 
 impl<M: TableMemory> Vtd<M> {
@@ -13,10 +13,18 @@ impl<M: TableMemory> Vtd<M> {
     pub(super) fn global_command(&self, value: u32) {
         let c = &self.inner.config;
         let live = &self.inner.live;
-        let (mut gsts, restart_queue) = {
+        let mut levels = global::TE;
+        if c.queued_invalidation {
+            levels |= global::QIE;
+        }
+        if c.interrupt_remapping {
+            levels |= global::IRE | global::CFI;
+        }
+        let (gsts, started, stopped) = {
             let mut g = self.lock();
+            let was = live.status.load(Ordering::SeqCst);
+            let mut gsts = was & !levels | value & levels;
             let s = &mut g.state;
-            let mut gsts = live.status.load(Ordering::SeqCst);
             if value & global::SRTP != 0 {
                 live.rtaddr.store(s.rtaddr, Ordering::SeqCst);
                 gsts |= global::SRTP;
@@ -25,34 +33,38 @@ impl<M: TableMemory> Vtd<M> {
                 live.irta.store(s.irta, Ordering::SeqCst);
                 gsts |= global::SIRTP;
             }
-            let starts = value & !gsts & global::QIE != 0 && c.queued_invalidation;
-            if starts {
-                s.iqh = 0;
+            if gsts & (global::TE | global::IRE) == 0 {
+                s.next_record = 0;
             }
-            (gsts, starts)
+            let stopped = was & !gsts;
+            if stopped & global::QIE != 0 {
+                s.reset_queue();
+                g.draining = None;
+                g.queue_runs += 1;
+                self.await_no_more(&mut g);
+            }
+            live.status.store(gsts, Ordering::SeqCst);
+            (gsts, gsts & !was, stopped)
         };
-        let mut levels = global::TE;
-        if c.queued_invalidation {
-            levels |= global::QIE;
-        }
-        if c.interrupt_remapping {
-            levels |= global::IRE | global::CFI;
-        }
-        gsts = gsts & !levels | value & levels;
-        live.status.store(gsts, Ordering::SeqCst);
         let tally = &self.inner.tally;
-        if value & global::SRTP != 0 && c.esrtps {
+        let new_root = value & global::SRTP != 0 && c.esrtps;
+        if new_root {
             tally.invalidation(Invalidation::RootTable);
+        }
+        if new_root || stopped & global::TE != 0 && c.scalable {
             self.inner.caches.clear_translations();
         }
-        if value & global::SIRTP != 0 && c.interrupt_remapping && c.esirtps {
+        let new_table = value & global::SIRTP != 0 && c.interrupt_remapping && c.esirtps;
+        if new_table {
             tally.invalidation(Invalidation::InterruptTable);
+        }
+        if new_table || stopped & global::IRE != 0 && c.esirtps {
             self.inner.caches.interrupt.clear();
         }
         self.inner.caches.front.forget();
         // WBF: there are no buffers, so WBFS is clear again at once.
         self.after_drain(Late::Gsts(gsts));
-        if restart_queue {
+        if started & global::QIE != 0 {
             self.process_queue();
         }
     }
@@ -61,11 +73,20 @@ impl<M: TableMemory> Vtd<M> {
         self.inner.live.status.load(Ordering::SeqCst) & global::QIE != 0
     }
 
-    /// CCMD. VT-d 4.1 §11.4.6.1. While the queue is in use the command does nothing (CAIG is 0).
+    /// True if commands by register do something: not while the queue is in use, nor beyond legacy mode, nor in a unit of version 6 or
+    /// later. VT-d 4.1 §6.5.1, §11.4.6.
+    fn commands_by_register(&self) -> bool {
+        let rtaddr = self.inner.live.rtaddr.load(Ordering::SeqCst);
+        !self.queue_enabled()
+            && TableMode::of(rtaddr) == TableMode::Legacy
+            && self.inner.config.version.0 < 6
+    }
+
+    /// CCMD. VT-d 4.1 §11.4.6.1. A command that does nothing leaves CAIG 0.
     pub(super) fn context_command(&self) {
         let (ccmd, usable) = {
             let mut g = self.lock();
-            let usable = !self.queue_enabled();
+            let usable = self.commands_by_register();
             let granularity = if usable { g.state.ccmd >> 61 & 3 } else { 0 };
             g.state.ccmd = g.state.ccmd & !(3 << 59) | granularity << 59;
             (g.state.ccmd, usable)
@@ -78,7 +99,7 @@ impl<M: TableMemory> Vtd<M> {
                     Some(Invalidation::ContextGlobal)
                 }
                 2 => {
-                    cache.remove_domain(ccmd as u16);
+                    cache.remove_domain(self.inner.config.domain(ccmd));
                     Some(Invalidation::ContextDomain)
                 }
                 3 => {
@@ -99,14 +120,18 @@ impl<M: TableMemory> Vtd<M> {
     pub(super) fn iotlb_command(&self) {
         let (iotlb, iva, usable) = {
             let g = self.lock();
-            (g.state.iotlb, g.state.iva, !self.queue_enabled())
+            (g.state.iotlb, g.state.iva, self.commands_by_register())
         };
-        let domain = (iotlb >> 32) as u16;
+        let c = &self.inner.config;
+        let domain = c.domain(iotlb >> 32);
         let mut actual = if usable { iotlb >> 60 & 3 } else { 0 };
-        // Without PSI, or with too large a mask, the domain is invalidated.
-        let too_large = iva & 0x3f > u64::from(self.inner.config.mamv);
-        if actual == 3 && (!self.inner.config.psi || too_large) {
-            actual = 2;
+        if actual == 3 {
+            // Without PSI the domain is invalidated; too large a mask is an error.
+            actual = match c.psi {
+                false => 2,
+                true if iva & 0x3f > u64::from(c.mamv) => 0,
+                true => 3,
+            };
         }
         let kind = match actual {
             1 => {
@@ -118,7 +143,7 @@ impl<M: TableMemory> Vtd<M> {
                 Some(Invalidation::IotlbDomain)
             }
             3 => {
-                self.invalidate_pages(domain, iva);
+                self.invalidate_pages(domain, c.pages(iva));
                 Some(Invalidation::IotlbPages)
             }
             _ => None,
@@ -148,12 +173,8 @@ impl<M: TableMemory> Vtd<M> {
             .caches
             .iotlb
             .remove_pages(domain, address(high), bits);
-        if !hint(high) {
-            self.inner
-                .caches
-                .paging
-                .remove_pages(domain, address(high), bits);
-        }
+        let range = (!hint(high)).then_some((address(high), bits));
+        self.inner.caches.paging.remove_pages(domain, range);
     }
 
     /// PMEN. VT-d 4.1 §11.4.8.1.
@@ -172,6 +193,7 @@ impl<M: TableMemory> Vtd<M> {
             }
             live.protect.store(s.pmen & EPM != 0, Ordering::SeqCst);
         }
+        self.inner.caches.front.forget();
         self.after_drain(Late::ProtectedMemory);
     }
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::spec::mask;
 use super::spec::registers::{Cap, Ecap, FRO, IRO, MAX_FAULT_RECORDS};
 use crate::dma::SourceId;
 
@@ -280,12 +281,17 @@ impl Config {
             .with_pt(self.pass_through)
             .with_sc(self.snoop_control)
             .with_iro((IRO / 16) as u16)
-            .with_mhmv(self.mhmv)
+            .with_mhmv(if self.interrupt_remapping {
+                self.mhmv
+            } else {
+                0
+            })
             .with_mts(self.memory_type)
             .with_nest(self.nested)
             .with_prs(self.page_requests)
             .with_ers(self.execute_requests)
             .with_srs(self.supervisor_requests)
+            .with_nwfs(self.device_tlb)
             .with_eafs(self.extended_accessed)
             .with_pss(self.pasid_bits.saturating_sub(1) as u8)
             .with_pasid(self.pasid_bits != 0)
@@ -406,8 +412,20 @@ impl Config {
                 "a feature of the first stage is asked for without it",
             ),
             (
-                self.second_stage_ad && !self.second_stage,
-                "second_stage_ad needs second_stage",
+                self.second_stage_ad && !(self.second_stage && self.scalable_coherent),
+                "second_stage_ad needs second_stage and scalable_coherent",
+            ),
+            (
+                self.extended_accessed && !self.scalable_coherent,
+                "extended_accessed needs scalable_coherent",
+            ),
+            (
+                self.scalable && self.rwbf,
+                "in scalable mode write buffers need no flushing: rwbf must be off",
+            ),
+            (
+                self.memory_type && !self.scalable,
+                "memory_type needs scalable mode",
             ),
             (
                 self.rid_priv && !self.supervisor_requests,
@@ -438,6 +456,21 @@ impl Config {
             Some((_, why)) => Err(ConfigError::Contradiction(why)),
             None => Ok(()),
         }
+    }
+
+    /// The domain-id in the low bits of a field; bits beyond `domain_bits` are ignored. VT-d 4.1 §6.5.2.
+    pub(super) fn domain(&self, field: u64) -> u16 {
+        (field & mask(self.domain_bits - 1, 0)) as u16
+    }
+
+    /// The second quadword of an IOTLB invalidation, or IVA; address bits beyond MGAW are ignored. VT-d 4.1 §6.5.2.3.
+    pub(super) fn pages(&self, high: u64) -> u64 {
+        high & mask(self.guest_address_width - 1, 0)
+    }
+
+    /// True if protected memory is protected from remapped requests as well. VT-d 4.1 §11.4.8.1.
+    pub(super) const fn protects_from_all(&self) -> bool {
+        self.version.0 >= 2
     }
 
     /// True if a second-stage AW (1 is 3 levels) is offered.

@@ -5,7 +5,6 @@ use std::fmt;
 use serde::Serialize;
 
 use super::Vtd;
-use super::caches::Caches;
 use super::memory::TableMemory;
 use super::request::{Fault, Request, Structure, Translation};
 use super::spec::context::{ContextEntry, ScalableContextEntry};
@@ -60,11 +59,11 @@ pub struct Explanation {
 }
 
 impl<M: TableMemory> Vtd<M> {
-    /// Walks for a request as if nothing were cached, and shows each step. Records no fault; accessed and dirty bits are set as by the
-    /// request itself.
+    /// Walks for a request as if nothing were cached, and shows each step. Records no fault, and leaves memory as it is: no accessed and
+    /// no dirty bit is set.
     pub fn explain(&self, request: &Request) -> Explanation {
         let mut tree = Tree::default();
-        let result = self.walker(&Caches::off()).translate(request, &mut tree);
+        let result = self.look(request, &mut tree);
         Explanation {
             source: format!("{:?}", request.source),
             pasid: request.pasid.map(|p| p.0),

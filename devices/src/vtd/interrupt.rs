@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::Vtd;
 use super::memory::{Swap, TableMemory, load_entry};
 use super::request::{Fault, Structure};
+use super::spec::above;
 use super::spec::fault::{Reason, Record};
 use super::spec::interrupt::{
     PID_CONTROL, PidControl, Posted, Remapped, RequestAddress, SIZE, Verify,
@@ -63,10 +64,15 @@ type Failed = (Fault, u16);
 impl<M: TableMemory> Vtd<M> {
     /// Remaps an interrupt request. Faults are recorded (unless FPD says otherwise).
     ///
+    /// The interrupt is drained by invalidations once it is delivered: hold the guard of [`Vtd::enter`] from before this call until then,
+    /// if other threads invalidate. What is posted needs no guard.
+    ///
     /// # Errors
     /// The fault; the interrupt is dropped.
     pub fn remap_interrupt(&self, request: &InterruptRequest) -> Result<Delivery, Fault> {
         let tally = &self.inner.tally;
+        // An invalidation of the interrupt entry cache waits for what the old entries still do. VT-d 4.1 §6.5.5.
+        let _in_flight = self.enter();
         let result = self.remap(request, &mut ());
         match result {
             Ok(Delivery::Unchanged) => tally.unchanged(),
@@ -125,16 +131,54 @@ impl<M: TableMemory> Vtd<M> {
         o: &mut O,
     ) -> Result<Delivery, Fault> {
         let at = (irta & !0xfff) + u64::from(index) * SIZE;
-        let words = match self.inner.caches.interrupt.get(index) {
+        if at & above(self.inner.config.host_address_width) != 0 {
+            return Err(Fault::at(Reason::InterruptIndex, Structure::Irte, at));
+        }
+        let cache = &self.inner.caches.interrupt;
+        let generation = cache.generation();
+        let cached = cache.get(index);
+        let words = match cached {
             Some(words) => words,
-            None => self.fetch_irte(index, at, irta, o)?,
+            None => self.fetch_irte(at, o)?,
         };
-        let fault = |reason| Fault {
-            suppressed: words[0] & 2 != 0,
-            ..Fault::at(reason, Structure::Irte, at)
-        };
+        let result = self
+            .use_irte(request, words, at, irta, cached.is_some(), o)
+            .map_err(|f| Fault {
+                suppressed: words[0] & 2 != 0,
+                ..f
+            });
+        // An entry that faults is not kept, but with CM one that is not present is. VT-d 4.1 §6.4.
+        let absent = words[0] & 1 == 0 && self.inner.config.caching_mode;
+        if cached.is_none() && (result.is_ok() || absent) {
+            cache.fill(index, words, generation);
+        }
+        result
+    }
+
+    fn fetch_irte<O: Observer>(&self, at: u64, o: &mut O) -> Result<[u64; 2], Fault> {
+        let torn = self.inner.config.caches.torn_fetch;
+        let words: [u64; 2] = load_entry(&self.inner.memory, at, torn)
+            .map_err(|_| Fault::at(Reason::IrteAccess, Structure::Irte, at))?;
+        o.fetched(Structure::Irte, at, &words);
+        Ok(words)
+    }
+
+    /// Sends or posts an interrupt as an entry says; a cached entry has been checked before.
+    fn use_irte<O: Observer>(
+        &self,
+        request: &InterruptRequest,
+        words: [u64; 2],
+        at: u64,
+        irta: u64,
+        checked: bool,
+        o: &mut O,
+    ) -> Result<Delivery, Fault> {
+        let fault = |reason| Fault::at(reason, Structure::Irte, at);
         if words[0] & 1 == 0 {
             return Err(fault(Reason::IrteNotPresent));
+        }
+        if !checked {
+            self.check_irte(words, irta).map_err(fault)?;
         }
         let verify = Verify::from(words[1]);
         let exempt = self.inner.config.unverified_requester == Some(request.source);
@@ -143,12 +187,7 @@ impl<M: TableMemory> Vtd<M> {
         }
         let entry = Remapped::from(words[0]);
         if entry.posted() {
-            return self
-                .post(Posted::from(words[0]), verify, irta, o)
-                .map_err(|f| Fault {
-                    suppressed: words[0] & 2 != 0,
-                    ..f
-                });
+            return self.post(Posted::from(words[0]), verify, irta, o);
         }
         Ok(Delivery::Remapped(Interrupt {
             vector: entry.vector(),
@@ -158,36 +197,6 @@ impl<M: TableMemory> Vtd<M> {
             delivery_mode: entry.delivery_mode(),
             level: entry.level(),
         }))
-    }
-
-    fn fetch_irte<O: Observer>(
-        &self,
-        index: u16,
-        at: u64,
-        irta: u64,
-        o: &mut O,
-    ) -> Result<[u64; 2], Fault> {
-        let cache = &self.inner.caches.interrupt;
-        let generation = cache.generation();
-        let torn = self.inner.config.caches.torn_fetch;
-        let words: [u64; 2] = load_entry(&self.inner.memory, at, torn)
-            .map_err(|_| Fault::at(Reason::IrteAccess, Structure::Irte, at))?;
-        o.fetched(Structure::Irte, at, &words);
-        let fault = |reason| Fault {
-            suppressed: words[0] & 2 != 0,
-            ..Fault::at(reason, Structure::Irte, at)
-        };
-        let present = words[0] & 1 != 0;
-        let checked = if present {
-            self.check_irte(words, irta)
-        } else {
-            Ok(())
-        };
-        if checked.is_ok() && (present || self.inner.config.caching_mode) {
-            cache.fill(index, words, generation);
-        }
-        checked.map_err(fault)?;
-        Ok(words)
     }
 
     fn check_irte(&self, words: [u64; 2], irta: u64) -> Result<(), Reason> {

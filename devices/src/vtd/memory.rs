@@ -102,6 +102,28 @@ where
     }
 }
 
+/// Memory to look at: what is written to it is lost.
+pub(super) struct Untouched<'a, M>(pub &'a M);
+
+impl<M: TableMemory> TableMemory for Untouched<'_, M> {
+    fn load(&self, address: u64) -> Result<u64, Inaccessible> {
+        self.0.load(address)
+    }
+
+    fn compare_exchange(&self, address: u64, old: u64, _: u64) -> Result<Swap, Inaccessible> {
+        let same = self.0.load(address)? == old;
+        Ok(if same { Swap::Done } else { Swap::Changed })
+    }
+
+    fn store_u32(&self, _: u64, _: u32) -> Result<(), Inaccessible> {
+        Ok(())
+    }
+
+    fn store(&self, _: u64, _: u64) -> Result<(), Inaccessible> {
+        Ok(())
+    }
+}
+
 type Slice<'a, M> = vm_memory::VolatileSlice<
     'a,
     <<<M as GuestMemoryBackend>::R as GuestMemoryRegion>::B as WithBitmapSlice<'a>>::S,

@@ -63,13 +63,13 @@ pub use self::spec::registers::SIZE as REGISTERS_SIZE;
 use self::caches::Caches;
 use self::caches::grace::{Grace, Ticket};
 use self::counters::{Counting, Tally, thread_number};
-use self::memory::TableMemory;
-use self::registers::Todo;
+use self::memory::{TableMemory, Untouched};
+use self::registers::{PROTECTED_GRANULE, Todo};
 use self::spec::fault::{Reason, Record};
 use self::spec::page_request::ResponseCode;
 use self::spec::registers::{EPM, ICC, IVT, PMEN_PRS, global};
 use self::state::State;
-use self::walk::Walker;
+use self::walk::{Observer, Walker, beside_interrupts};
 use crate::dma::{
     Access, DmaFault, DmaRequest, FaultReason, Gpa, Grant, NoGrant, PageResponse, Piece, Translator,
 };
@@ -190,6 +190,8 @@ struct Guarded {
     fetching: bool,
     /// Epoch that the descriptor at the head waits for.
     draining: Option<u64>,
+    /// Times that the queue was switched off.
+    queue_runs: u64,
     /// The last call stopped before the tail, for it had done its share.
     more: bool,
     /// Somebody is writing page requests.
@@ -267,6 +269,7 @@ impl<M: TableMemory> Vtd<M> {
             late: Vec::new(),
             fetching: false,
             draining: None,
+            queue_runs: 0,
             more: false,
             writing: false,
         };
@@ -388,6 +391,7 @@ impl<M: TableMemory> Vtd<M> {
             g.actions = Actions::default();
             g.late.clear();
             g.draining = None;
+            g.queue_runs += 1;
             g.more = false;
             live.status.store(0, Ordering::SeqCst);
             live.rtaddr.store(0, Ordering::SeqCst);
@@ -546,15 +550,19 @@ impl<M: TableMemory> Vtd<M> {
         let caches = &self.inner.caches;
         let counting = &mut Counting(&self.inner.tally);
         match self.walker(caches).translate(request, counting) {
-            // Remapped requests are the tables' business.
             Ok(t)
                 if self.is_protected(t.address)
-                    && (t.pass_through || request.address_type == AddressType::Translated) =>
+                    && (self.inner.config.protects_from_all()
+                        || t.pass_through
+                        || request.address_type == AddressType::Translated) =>
             {
                 self.inner.tally.protected();
                 Err(Blocked::Protected)
             }
-            Ok(t) => {
+            Ok(mut t) => {
+                if self.inner.live.protect.load(Ordering::Relaxed) {
+                    t.page_shift = t.page_shift.min(PROTECTED_GRANULE.trailing_zeros());
+                }
                 if let Some(key) = answer::key(request)
                     && let Some(word) = answer::encode(request, &t)
                 {
@@ -579,10 +587,11 @@ impl<M: TableMemory> Vtd<M> {
         Ok(Translation {
             address: request.address,
             page_shift: if self.inner.live.protect.load(Ordering::Relaxed) {
-                12
+                PROTECTED_GRANULE.trailing_zeros()
             } else {
                 64
-            },
+            }
+            .min(beside_interrupts(request.address)),
             read: true,
             write: true,
             execute: true,
@@ -600,11 +609,23 @@ impl<M: TableMemory> Vtd<M> {
         self.walker(&Caches::off()).translate(request, &mut ())
     }
 
+    /// What a walk without caches says now. Changes nothing.
+    fn look<O: Observer>(&self, request: &Request, o: &mut O) -> Result<Translation, Fault> {
+        let walker = Walker {
+            memory: &Untouched(&self.inner.memory),
+            config: &self.inner.config,
+            rtaddr: self.inner.live.rtaddr.load(Ordering::Acquire),
+            caches: &Caches::off(),
+        };
+        walker.translate(request, o)
+    }
+
     #[cold]
     fn fault(&self, request: &Request, fault: &Fault) {
         // A cached answer that a walk would not give.
-        let stale =
-            self.inner.config.caching_mode && fault.place.is_none() && self.walk(request).is_ok();
+        let stale = self.inner.config.caching_mode
+            && fault.place.is_none()
+            && self.look(request, &mut ()).is_ok();
         if stale {
             self.inner.tally.caching_mode_violation();
         }
@@ -686,8 +707,9 @@ impl<M: TableMemory> Translator for Vtd<M> {
         match Vtd::translation_request(self, &Request::from(r)) {
             Ok(done) => Ok(Grant {
                 piece: done.piece(r),
-                read: done.read,
-                write: done.write,
+                // What only untranslated requests may reach is no grant: devices here ask for memory alone.
+                read: done.read && !done.untranslated_only,
+                write: done.write && !done.untranslated_only,
             }),
             Err(ats::Failure::UnsupportedRequest) => Err(NoGrant::Unsupported),
             Err(ats::Failure::CompleterAbort) => Err(NoGrant::Aborted),

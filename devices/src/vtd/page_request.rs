@@ -4,8 +4,10 @@ use super::caches::Caches;
 use super::memory::TableMemory;
 use super::request::{AddressType, Fault, Operation, Request, record};
 use super::spec::fault::{Reason, RequestType};
+use super::spec::mask;
 use super::spec::page_request::{Descriptor, ResponseCode, SIZE};
-use super::spec::registers::{PPR, PRO, TableMode, global};
+use super::spec::registers::{PPR, PRO, global};
+use super::walk::{Stages, Target};
 use super::{PageGroupResponse, Vtd};
 use std::sync::atomic::Ordering;
 
@@ -37,12 +39,18 @@ impl<M: TableMemory> Vtd<M> {
         if !self.inner.config.page_requests {
             return reject(ResponseCode::Failure);
         }
-        if let Err(fault) = self.check_page_request(request) {
-            let as_request = as_request(request);
-            let entry = record(&as_request, fault.reason, RequestType::PageRequest, 0);
-            self.record(&fault, entry);
-            return reject(ResponseCode::InvalidRequest);
-        }
+        // Until it is in the queue, wherever another thread has to write it: what waits (PD) finds it there.
+        let _in_flight = self.enter();
+        let target = match self.check_page_request(request) {
+            Ok(target) => target,
+            Err(fault) => {
+                let as_request = as_request(request);
+                let entry = record(&as_request, fault.reason, RequestType::PageRequest, 0);
+                self.record(&fault, entry);
+                return reject(ResponseCode::InvalidRequest);
+            }
+        };
+        self.forget_page(&target, request.address);
         let first = {
             let mut g = self.lock();
             // Once a request is lost, all are, until software has drained the queue and cleared PRO.
@@ -88,18 +96,37 @@ impl<M: TableMemory> Vtd<M> {
         }
     }
 
+    /// Software need not invalidate a page that it permits more than before, if a page request asked for that: the request itself
+    /// invalidates. VT-d 4.1 §6.5.3.1.
+    fn forget_page(&self, target: &Target, address: u64) {
+        let caches = &self.inner.caches;
+        let range = Some((address & mask(63, 12), 12));
+        match target.stages {
+            Stages::First(_) => {
+                caches
+                    .iotlb
+                    .remove_pasid(target.domain, target.pasid, range);
+                caches
+                    .paging
+                    .remove_pasid(target.domain, target.pasid, range);
+            }
+            Stages::Nested(..) => self.invalidate_domain(target.domain),
+            Stages::Second(_) | Stages::PassThrough => {
+                self.invalidate_pages(target.domain, address & mask(63, 12));
+            }
+        }
+        caches.front.forget();
+    }
+
     /// RTA.3, SRT, SCT, SPD and SPT conditions.
-    fn check_page_request(&self, request: &PageRequest) -> Result<(), Fault> {
+    fn check_page_request(&self, request: &PageRequest) -> Result<Target, Fault> {
         if self.inner.live.status.load(Ordering::Acquire) & global::TE == 0 {
             return Err(Fault::new(Reason::PageRequestInLegacyMode));
         }
         let caches = Caches::off();
         let walker = self.walker(&caches);
-        if TableMode::of(walker.rtaddr) == TableMode::Legacy {
-            return Err(Fault::new(Reason::PageRequestInLegacyMode));
-        }
         let as_request = as_request(request);
-        walker.locate(&as_request, &mut ())?;
+        let target = walker.locate_for_page_request(&as_request, &mut ())?;
         let (context, at) = walker.fetch_scalable_context(as_request.source, &mut ())?;
         if !context.page_requests_enabled() {
             return Err(Fault {
@@ -111,7 +138,7 @@ impl<M: TableMemory> Vtd<M> {
                 )
             });
         }
-        Ok(())
+        Ok(target)
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 
 use super::config::Config;
 use super::memory::TableMemory;
+use super::spec::mask;
 use super::spec::page_request::ResponseCode;
 use super::spec::queue::{self, QueueError, types, wait};
 use super::spec::registers::{IQA_DW, TableMode, fsts};
@@ -93,21 +94,24 @@ impl Descriptor {
     }
 }
 
-/// Checks a descriptor. Reserved fields of any kind are errors, as are types that the unit does not know.
+/// Checks a descriptor. Reserved fields of any kind are errors, as are types that the unit does not know or the table mode has not.
+/// VT-d 4.1 §6.5.2.10.
 pub(super) fn parse(
     words: [u64; 4],
     wide: bool,
+    mode: TableMode,
     config: &Config,
 ) -> Result<Descriptor, QueueError> {
     let [low, high, ..] = words;
     let kind = queue::kind(low);
+    let scalable = config.scalable && wide && mode != TableMode::Legacy;
     let known = match kind {
         types::CONTEXT_CACHE | types::IOTLB | types::WAIT => true,
         types::DEVICE_TLB => config.device_tlb,
         types::INTERRUPT_ENTRY_CACHE => config.interrupt_remapping,
-        types::PASID_IOTLB | types::PASID_CACHE => config.scalable && wide,
-        types::PASID_DEVICE_TLB => config.scalable && config.device_tlb && wide,
-        types::PAGE_GROUP_RESPONSE => config.page_requests && wide,
+        types::PASID_IOTLB | types::PASID_CACHE => scalable,
+        types::PASID_DEVICE_TLB => scalable && config.device_tlb,
+        types::PAGE_GROUP_RESPONSE => scalable && config.page_requests,
         _ => false,
     };
     let reserved = queue::reserved(kind)
@@ -126,7 +130,7 @@ pub(super) fn parse(
 
 /// None for a reserved value of a field.
 fn parse_fields(kind: u8, low: u64, high: u64, config: &Config) -> Option<Descriptor> {
-    let domain = queue::domain(low);
+    let domain = config.domain(low >> 16);
     let granularity = queue::granularity(low);
     Some(match (kind, granularity) {
         (types::CONTEXT_CACHE, 1) => Descriptor::ContextAll,
@@ -137,9 +141,9 @@ fn parse_fields(kind: u8, low: u64, high: u64, config: &Config) -> Option<Descri
         },
         (types::IOTLB, 1) => Descriptor::IotlbAll,
         (types::IOTLB, 2) => Descriptor::IotlbDomain(domain),
-        (types::IOTLB, 3) if !config.psi => Descriptor::IotlbDomain(domain),
         (types::IOTLB, 3) => {
-            mask_fits(high, config)?;
+            let fits = config.psi && queue::address_mask(high) <= config.mamv.into();
+            let high = fits.then_some(config.pages(high))?;
             Descriptor::IotlbPages { domain, high }
         }
         (types::DEVICE_TLB, _) => {
@@ -157,20 +161,21 @@ fn parse_fields(kind: u8, low: u64, high: u64, config: &Config) -> Option<Descri
             index: (low >> 32) as u16,
             bits: Some((low >> 27 & 0x1f) as u32).filter(|b| *b <= config.mhmv.into())?,
         },
-        (types::WAIT, _) => Descriptor::Wait { low, high },
+        (types::WAIT, _) => Descriptor::Wait {
+            low,
+            high: high & mask(config.host_address_width - 1, 0),
+        },
         (types::PASID_IOTLB, 2) => Descriptor::PasidIotlb {
             domain,
             pasid: queue::pasid(low),
             pages: None,
         },
-        (types::PASID_IOTLB, 3) => {
-            mask_fits(high, config)?;
-            Descriptor::PasidIotlb {
-                domain,
-                pasid: queue::pasid(low),
-                pages: Some(high),
-            }
-        }
+        // MAMV is for the second stage.
+        (types::PASID_IOTLB, 3) => Descriptor::PasidIotlb {
+            domain,
+            pasid: queue::pasid(low),
+            pages: Some(high),
+        },
         (types::PASID_CACHE, 0) => Descriptor::PasidDomain {
             domain,
             pasid: None,
@@ -200,10 +205,6 @@ fn parse_fields(kind: u8, low: u64, high: u64, config: &Config) -> Option<Descri
     })
 }
 
-fn mask_fits(high: u64, config: &Config) -> Option<()> {
-    (queue::address_mask(high) <= config.mamv.into()).then_some(())
-}
-
 /// Address and log2 of the size: with S, the lowest clear bit of the address from 12 on says how far it goes. PCI Express ATS.
 fn device_range(high: u64, sized: bool) -> (u64, u32) {
     let address = queue::address(high);
@@ -222,9 +223,18 @@ enum Step {
     /// Nothing more.
     Stop,
     /// Fetch the descriptor there.
-    Fetch { at: u64, wide: bool },
+    Fetch(Place),
     /// Go on with the wait descriptor that the head is at.
-    Resume { at: u64, wide: bool },
+    Resume(Place),
+}
+
+/// Where a descriptor is.
+#[derive(Clone, Copy)]
+struct Place {
+    at: u64,
+    wide: bool,
+    /// In which run of the queue.
+    run: u64,
 }
 
 impl<M: TableMemory> Vtd<M> {
@@ -259,8 +269,8 @@ impl<M: TableMemory> Vtd<M> {
             // Whether it stopped there is seen under the lock again, so that whoever makes it go on meanwhile is not missed.
             match step {
                 Step::Stop => return,
-                Step::Fetch { at, wide } => self.fetch(at, wide, false),
-                Step::Resume { at, wide } => self.fetch(at, wide, true),
+                Step::Fetch(place) => self.fetch(place, false),
+                Step::Resume(place) => self.fetch(place, true),
             }
         }
     }
@@ -288,20 +298,32 @@ impl<M: TableMemory> Vtd<M> {
             g.send(message);
             return Step::Stop;
         }
-        let at = (s.iqa & !0xfff) + s.iqh;
+        let place = Place {
+            at: (s.iqa & mask(51, 12)) + s.iqh,
+            wide,
+            run: g.queue_runs,
+        };
         if resume {
-            Step::Resume { at, wide }
+            Step::Resume(place)
         } else {
-            Step::Fetch { at, wide }
+            Step::Fetch(place)
         }
     }
 
     fn check_queue(&self, s: &State, wide: bool) -> Result<(), QueueError> {
-        let rtaddr = self.inner.live.rtaddr.load(Ordering::SeqCst);
-        match TableMode::of(rtaddr) {
-            TableMode::Scalable if !wide => return Err(QueueError::InvalidWidth),
-            TableMode::Reserved => return Err(QueueError::InvalidMode),
-            _ => {}
+        let c = &self.inner.config;
+        let known = match self.table_mode() {
+            TableMode::Legacy => true,
+            TableMode::Scalable => c.scalable,
+            TableMode::Reserved => false,
+            TableMode::Abort => c.abort_dma,
+        };
+        if !known {
+            return Err(QueueError::InvalidMode);
+        }
+        let narrow_only = !(c.scalable || c.abort_dma);
+        if wide && narrow_only || !wide && self.table_mode() != TableMode::Legacy {
+            return Err(QueueError::InvalidWidth);
         }
         if s.iqt >= s.queue_size() {
             return Err(QueueError::InvalidTail);
@@ -312,8 +334,12 @@ impl<M: TableMemory> Vtd<M> {
         Ok(())
     }
 
+    fn table_mode(&self) -> TableMode {
+        TableMode::of(self.inner.live.rtaddr.load(Ordering::SeqCst))
+    }
+
     /// Fetches and carries out one descriptor. The head passes it unless the queue stops at it.
-    fn fetch(&self, at: u64, wide: bool, resumed: bool) {
+    fn fetch(&self, Place { at, wide, run }: Place, resumed: bool) {
         let mut words = [0; 4];
         let count = if wide { 4 } else { 2 };
         for (i, word) in words.iter_mut().take(count).enumerate() {
@@ -322,7 +348,7 @@ impl<M: TableMemory> Vtd<M> {
                 Err(_) => return self.stop_queue(QueueError::Fetch),
             }
         }
-        let descriptor = match parse(words, wide, &self.inner.config) {
+        let descriptor = match parse(words, wide, self.table_mode(), &self.inner.config) {
             Ok(d) => d,
             Err(error) => return self.stop_queue(error),
         };
@@ -332,8 +358,10 @@ impl<M: TableMemory> Vtd<M> {
         {
             // The head stays here until the DMA in flight has ended; the next step looks whether it has meanwhile.
             let mut g = self.lock();
-            g.draining = Some(target);
-            self.await_dma(&mut g);
+            if g.queue_runs == run {
+                g.draining = Some(target);
+                self.await_dma(&mut g);
+            }
             return;
         }
         self.carry_out(descriptor);
@@ -341,8 +369,10 @@ impl<M: TableMemory> Vtd<M> {
             self.inner.caches.front.forget();
         }
         let mut g = self.lock();
-        let s = &mut g.state;
-        s.iqh = (s.iqh + if wide { 32 } else { 16 }) & (s.queue_size() - 1);
+        if g.queue_runs == run {
+            let s = &mut g.state;
+            s.iqh = (s.iqh + if wide { 32 } else { 16 }) & (s.queue_size() - 1);
+        }
     }
 
     fn stop_queue(&self, error: QueueError) {
@@ -451,8 +481,7 @@ impl<M: TableMemory> Vtd<M> {
                     s.device_tlb.remove(i);
                 }
                 None => {
-                    s.iqercd = s.iqercd & !(0xffff << 48) | u64::from(source) << 48;
-                    let message = s.set_fault_status(fsts::ICE);
+                    let message = s.device_tlb_error(fsts::ICE, source);
                     g.send(message);
                 }
             }
@@ -476,8 +505,7 @@ impl<M: TableMemory> Vtd<M> {
             {
                 s.waits.clear();
                 s.fenced = false;
-                s.iqercd = s.iqercd & !(0xffff << 32) | u64::from(lost.source) << 32;
-                let message = s.set_fault_status(fsts::ITE);
+                let message = s.device_tlb_error(fsts::ITE, lost.source);
                 g.send(message);
             }
         }

@@ -11,7 +11,8 @@ use super::request::{AddressType, Operation, Request};
 pub struct Answer {
     /// Physical address.
     pub address: u64,
-    /// Log2 of the page; 64 where no table was used.
+    /// Log2 of the page, or of what of it can be reached without meeting the interrupt range; the host address width where no table was
+    /// used.
     pub page_shift: u32,
 }
 
@@ -114,7 +115,7 @@ fn legacy(read: Read<'_>, c: &Config, rtaddr: u64, r: &Request) -> Result<Answer
         entry: [0; 3],
     };
     let result = if r.address_type == AddressType::Translated {
-        m.unchanged()
+        m.unchanged().and_then(|a| m.not_interrupt(a))
     } else if (0xfee0_0000..=0xfeef_ffff).contains(&r.address) {
         Err(0x29)
     } else if tt == 2 {
@@ -176,7 +177,8 @@ fn scalable(read: Read<'_>, c: &Config, rtaddr: u64, r: &Request) -> Result<Answ
         return fault(0x42, hidden);
     }
     let width = bits(c0, 11, 9) as u32 + 13;
-    if width > c.pasid_bits.max(13) {
+    let without = bits(c1, 19, 0);
+    if width > c.pasid_bits.max(13) || without >= 1 << width || bits(c0, 4, 4) > bits(c0, 2, 2) {
         return fault(0x43, hidden);
     }
     if r.address_type != AddressType::Untranslated && bits(c0, 2, 2) == 0 {
@@ -185,9 +187,9 @@ fn scalable(read: Read<'_>, c: &Config, rtaddr: u64, r: &Request) -> Result<Answ
     let pasid = match r.pasid {
         Some(_) if bits(c0, 3, 3) == 0 => return fault(0x45, hidden),
         Some(p) if u64::from(p.0) >= 1 << width => return fault(0x46, hidden),
+        Some(p) if u64::from(p.0) == without => return fault(0x48, hidden),
         Some(p) => u64::from(p.0),
-        None if bits(c1, 19, 0) >= 1 << width => return fault(0x48, hidden),
-        None => bits(c1, 19, 0),
+        None => without,
     };
     let privileged = if r.pasid.is_some() {
         r.privileged
@@ -261,7 +263,10 @@ impl Model<'_> {
         let valid = match pgtt {
             1 => c.first_stage && first,
             2 => c.second_stage && second,
-            3 => c.nested && first && second,
+            3 => {
+                let width = (9 * levels + 12).min(c.guest_address_width);
+                c.nested && first && second && bits(e[2], 63, 12) << 12 >> width == 0
+            }
             4 => c.pass_through,
             _ => false,
         };
@@ -277,7 +282,7 @@ impl Model<'_> {
             }
         }
         if self.r.address_type == AddressType::Translated {
-            return self.unchanged();
+            return self.not_interrupt(self.unchanged()?);
         }
         if self.r.pasid.is_none() && (0xfee0_0000..=0xfeef_ffff).contains(&self.r.address) {
             return Err(0x29);
@@ -304,13 +309,21 @@ impl Model<'_> {
         }
         Ok(Answer {
             address: self.r.address,
-            page_shift: 64,
+            page_shift: self.c.host_address_width,
         })
     }
 
-    fn not_interrupt(&self, a: Answer) -> Outcome<Answer> {
+    /// The interrupt range is nobody's, and ends what follows an address.
+    fn not_interrupt(&self, mut a: Answer) -> Outcome<Answer> {
         if (0xfee0_0000..=0xfeef_ffff).contains(&a.address) {
             return Err(if self.scalable { 0x87 } else { 0xe });
+        }
+        let meets = |shift: u32| {
+            let first = a.address >> shift << shift;
+            first <= 0xfeef_ffff && first + (1 << shift) > 0xfee0_0000
+        };
+        while meets(a.page_shift) {
+            a.page_shift -= 1;
         }
         Ok(a)
     }
@@ -373,6 +386,9 @@ impl Model<'_> {
             }
             r &= bits(e, 0, 0) == 1;
             w &= bits(e, 1, 1) == 1;
+            if self.scalable && !r && !w {
+                return Err(0x79);
+            }
             if write && !w {
                 return Err(no_write);
             }

@@ -90,8 +90,24 @@ pub fn write(state: &mut State, config: &Config, offset: u64, size: u8, value: u
     todo
 }
 
+/// True for registers that are reserved, as what they are for is not there. VT-d 4.1 §11.4.9 to §11.4.11.
+const fn is_absent(config: &Config, register: Register) -> bool {
+    use Register::*;
+    match register {
+        IQH | IQT | IQA | ICS | IECTL | IEDATA | IEADDR | IEUADDR | IQERCD => {
+            !config.queued_invalidation
+        }
+        IRTA => !config.interrupt_remapping,
+        PQH | PQT | PQA | PRS | PECTL | PEDATA | PEADDR | PEUADDR => !config.page_requests,
+        _ => false,
+    }
+}
+
 fn read_register(s: &State, config: &Config, caps: &Capabilities, register: Register) -> u64 {
     use Register::*;
+    if is_absent(config, register) {
+        return 0;
+    }
     match register {
         VER => u64::from(config.version.0) << 4 | u64::from(config.version.1),
         CAP => caps.cap.into(),
@@ -147,6 +163,9 @@ fn write_register(
     todo: &mut Vec<Todo>,
 ) {
     use Register::*;
+    if is_absent(config, register) {
+        return;
+    }
     let haw = mask(config.host_address_width - 1, 12);
     let set = |old: u64, writable: u64| old & !(bytes & writable) | value & bytes & writable;
     let set32 = |old: u32, writable: u32| set(old.into(), writable.into()) as u32;
@@ -207,7 +226,8 @@ fn write_register(
                 todo.push(Todo::Queue);
             }
         }
-        IQA => s.iqa = set(s.iqa, haw | 7 | if config.scalable { IQA_DW } else { 0 }),
+        // Where 256 bits are not supported, the queue says so.
+        IQA => s.iqa = set(s.iqa, haw | 7 | IQA_DW),
         ICS => {
             s.ics &= !(low & IWC);
             if s.ics == 0 {
@@ -219,7 +239,6 @@ fn write_register(
         IEADDR => s.invalidation_event.address = set32(s.invalidation_event.address, !3),
         IEUADDR => s.invalidation_event.upper_address = low,
         IRTA => s.irta = set(s.irta, haw | 0xf | if config.eim { EIME } else { 0 }),
-        PQH | PQT | PQA | PRS | PECTL | PEDATA | PEADDR | PEUADDR if !config.page_requests => {}
         PQH => s.pqh = set(s.pqh, mask(18, 5)),
         PQT => s.pqt = set(s.pqt, mask(18, 5)),
         PQA => s.pqa = set(s.pqa, haw | 7),

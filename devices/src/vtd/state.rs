@@ -8,7 +8,7 @@ use super::config::Config;
 use super::spec::fault::Record;
 use super::spec::page_request;
 use super::spec::queue::QueueError;
-use super::spec::registers::{EVENT_MASKED, EVENT_PENDING, IWC, PPR, fsts};
+use super::spec::registers::{EVENT_MASKED, EVENT_PENDING, IWC, fsts};
 use crate::effects::Msi;
 
 /// Control, data and address of one of the unit's own interrupts. VT-d 4.1 §11.4.7.2 to §11.4.7.5.
@@ -225,6 +225,24 @@ impl State {
         self.set_fault_status(fsts::IQE)
     }
 
+    /// A device-TLB invalidation failed: sets ICE or ITE, and its requester in IQERCD unless an earlier one is there.
+    /// VT-d 4.1 §11.4.9.9.
+    #[must_use]
+    pub fn device_tlb_error(&mut self, bit: u32, source: u16) -> Option<Msi> {
+        let shift = if bit == fsts::ICE { 48 } else { 32 };
+        if self.fsts & bit == 0 {
+            self.iqercd = self.iqercd & !(0xffff << shift) | u64::from(source) << shift;
+        }
+        self.set_fault_status(bit)
+    }
+
+    /// The queue was switched off: it begins anew, and what waits in it is dropped. VT-d 4.1 §6.5.2.
+    pub fn reset_queue(&mut self) {
+        self.iqh = 0;
+        self.waits.clear();
+        self.fenced = false;
+    }
+
     /// True if the invalidation queue may fetch.
     pub fn may_fetch(&self) -> bool {
         self.fsts & (fsts::IQE | fsts::ITE) == 0 && !self.fenced
@@ -240,10 +258,10 @@ impl State {
         self.invalidation_event.raise()
     }
 
-    /// Sets PRS bits. VT-d 4.1 §7.4.2.
+    /// Sets PRS bits; the event is raised if none was set before. VT-d 4.1 §7.5.
     #[must_use]
     pub fn set_page_status(&mut self, bits: u32) -> Option<Msi> {
-        let first = self.prs == 0 || bits & !PPR & !self.prs != 0;
+        let first = self.prs == 0;
         self.prs |= bits;
         if first { self.page_event.raise() } else { None }
     }

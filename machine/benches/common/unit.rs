@@ -1,6 +1,8 @@
 //! An IOMMU with one endpoint, and memory behind it.
 
-use viommu_devices::dma::SourceId;
+use std::sync::Arc;
+
+use viommu_devices::dma::{SourceId, Translator};
 use viommu_devices::memory::GuestRam;
 use viommu_devices::spapr::hcall::{H_PUT_TCE, H_SUCCESS};
 use viommu_devices::spapr::iommu::rules::Personality;
@@ -40,6 +42,11 @@ impl Unit {
         iommu.add_pe(pe).expect("the first endpoint");
         let ram = GuestRam::from_ranges(&[(GuestAddress(0), RAM as usize)]).expect("memory");
         Unit { iommu, ram }
+    }
+
+    /// What devices below the host bridge ask.
+    pub fn translator(&self) -> Arc<dyn Translator> {
+        Arc::new(self.iommu.for_phb(BUID))
     }
 
     /// A hypercall that has to succeed.

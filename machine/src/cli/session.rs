@@ -152,6 +152,7 @@ impl Session {
             seconds,
             mips: report.instructions as f64 / seconds.max(1e-9) / 1e6,
             phase_seconds: self.phase_seconds,
+            hypercalls: std::mem::take(&mut report.host.hypercalls),
             engine: report.host.engine.take(),
         };
     }

@@ -1,13 +1,16 @@
 //! Counters of a machine. They cost an addition each.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
+
+use super::cost::{self, Cost, CostSummary};
 
 /// Counts of everything a guest asked for.
 #[derive(Clone, Debug, Default)]
 pub struct Counters {
     /// Those with a number of LoPAR's, which are multiples of 4, by a quarter of it.
-    usual_hypercalls: Vec<Calls>,
-    other_hypercalls: BTreeMap<u64, Calls>,
+    usual_hypercalls: Vec<Kind>,
+    other_hypercalls: BTreeMap<u64, Kind>,
     rtas: BTreeMap<String, Calls>,
     /// Instructions retired by all vCPUs.
     pub instructions: u64,
@@ -62,22 +65,47 @@ pub struct Calls {
     pub failed: u64,
 }
 
+/// Hypercalls of one number.
+#[derive(Clone, Copy, Debug, Default)]
+struct Kind {
+    calls: Calls,
+    cost: Cost,
+}
+
 /// Numbers of hypercalls, in quarters, that have a place of their own.
 const USUAL: u64 = 512;
 /// More different numbers or names than this are counted together: a guest can invent any.
 const MOST_KINDS: usize = 512;
 
 impl Counters {
+    /// A hypercall begins: the clock for [`Counters::hypercall`], if this one is to be measured.
+    #[inline]
+    pub fn hypercall_begins(&self, nr: u64) -> Option<Instant> {
+        let kind = if is_usual(nr) {
+            self.usual_hypercalls.get(nr as usize / 4)
+        } else {
+            self.other_hypercalls.get(&nr)
+        };
+        Cost::start(kind.map_or(0, |k| k.calls.calls))
+    }
+
     /// A hypercall ended with `status`.
-    pub fn hypercall(&mut self, nr: u64, status: i64) {
-        if nr < USUAL * 4 && nr.is_multiple_of(4) {
+    pub fn hypercall(&mut self, nr: u64, status: i64, began: Option<Instant>) {
+        let kind = self.kind(nr);
+        kind.calls.count(status);
+        if let Some(began) = began {
+            kind.cost.add(began);
+        }
+    }
+
+    fn kind(&mut self, nr: u64) -> &mut Kind {
+        if is_usual(nr) {
             if self.usual_hypercalls.is_empty() {
-                self.usual_hypercalls = vec![Calls::default(); USUAL as usize];
+                self.usual_hypercalls = vec![Kind::default(); USUAL as usize];
             }
-            if let Some(calls) = self.usual_hypercalls.get_mut(nr as usize / 4) {
-                calls.count(status);
+            if let Some(kind) = self.usual_hypercalls.get_mut(nr as usize / 4) {
+                return kind;
             }
-            return;
         }
         let others = &mut self.other_hypercalls;
         let nr = if others.len() < MOST_KINDS || others.contains_key(&nr) {
@@ -85,7 +113,7 @@ impl Counters {
         } else {
             u64::MAX
         };
-        others.entry(nr).or_default().count(status);
+        others.entry(nr).or_default()
     }
 
     /// An RTAS call ended with `status`.
@@ -99,21 +127,33 @@ impl Counters {
 
     /// Hypercalls by name (`0x...` for an unknown number).
     pub fn hypercalls_by_name(&self) -> BTreeMap<String, Calls> {
+        self.kinds().map(|(name, k)| (name, k.calls)).collect()
+    }
+
+    /// What they took of the host's time.
+    pub fn costs_by_name(&self) -> BTreeMap<String, CostSummary> {
+        cost::summaries(self.kinds().map(|(name, k)| (name, k.cost)))
+    }
+
+    fn kinds(&self) -> impl Iterator<Item = (String, &Kind)> {
         let name = |nr: u64| {
             viommu_devices::spapr::hcall::name(nr).map_or_else(|| format!("{nr:#x}"), str::to_owned)
         };
         let usual = (0..).step_by(4).zip(&self.usual_hypercalls);
         usual
-            .filter(|(_, calls)| calls.calls > 0)
-            .chain(self.other_hypercalls.iter().map(|(&nr, calls)| (nr, calls)))
-            .map(|(nr, &calls)| (name(nr), calls))
-            .collect()
+            .filter(|(_, kind)| kind.calls.calls > 0)
+            .chain(self.other_hypercalls.iter().map(|(&nr, kind)| (nr, kind)))
+            .map(move |(nr, kind)| (name(nr), kind))
     }
 
     /// RTAS calls by name.
     pub fn rtas_by_name(&self) -> BTreeMap<String, Calls> {
         self.rtas.clone()
     }
+}
+
+fn is_usual(nr: u64) -> bool {
+    nr < USUAL * 4 && nr.is_multiple_of(4)
 }
 
 impl Calls {

@@ -2,6 +2,7 @@
 //! (docs/report.md).
 
 pub mod console;
+pub mod cost;
 pub mod counters;
 pub mod iommu;
 pub mod pc;

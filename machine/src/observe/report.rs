@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::console::Phase;
+use super::cost::CostSummary;
 use super::counters::Calls;
 use super::iommu::IommuSummary;
 use super::pc::{PcSummary, UnitSummary};
@@ -147,6 +148,9 @@ pub struct HostSummary {
     pub mips: f64,
     /// Seconds from start to each landmark, in the order of [`Report::phases`].
     pub phase_seconds: Vec<f64>,
+    /// What hypercalls took, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub hypercalls: BTreeMap<String, CostSummary>,
     /// What the CPUs' engine did, if that was asked for. It depends on the engine, not on the host, but for times.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub engine: Option<EngineSummary>,

@@ -1,12 +1,16 @@
+use std::time::Duration;
+
 use viommu_devices::spapr::iommu::report::{DdwCall, IommuReport, WindowReport};
 use viommu_devices::spapr::iommu::spec::{Liobn, RTAS_PARAMETER_ERROR, RTAS_SUCCESS};
 use viommu_devices::spapr::iommu::{CREATE, QUERY, REMOVE};
 
 use viommu_devices::vtd::{self, Interrupts, Invalidation};
 
+use super::cost::{CostSummary, SAMPLE};
+use super::counters::Calls;
 use super::iommu::Hex;
 use super::pc::{PcSummary, PortSummary, UnitSummary, VtdSummary};
-use super::report::{Check, DeviceSummary, MachineSummary, PartitionSummary};
+use super::report::{Check, DeviceSummary, HostSummary, MachineSummary, PartitionSummary};
 use super::*;
 use crate::pc::faults::Refused;
 
@@ -38,7 +42,7 @@ fn lines_phases_and_pattern() {
 fn invented_hypercalls_do_not_grow_the_counters() {
     let mut counters = Counters::default();
     for nr in 0..10_000 {
-        counters.hypercall(nr, -2);
+        counters.hypercall(nr, -2, None);
     }
     // The usual numbers, the other ones kept, and one name for the rest.
     assert!(counters.hypercalls_by_name().len() <= 512 + 513);
@@ -50,6 +54,26 @@ fn invented_hypercalls_do_not_grow_the_counters() {
             .sum::<u64>(),
         10_000
     );
+}
+
+#[test]
+fn the_first_hypercalls_and_some_later_ones_are_measured() {
+    let mut counters = Counters::default();
+    for nr in [0x20, 0xf000] {
+        for _ in 0..10 * SAMPLE {
+            let began = counters.hypercall_begins(nr);
+            if began.is_some() {
+                std::thread::sleep(Duration::from_micros(20));
+            }
+            counters.hypercall(nr, 0, began);
+        }
+    }
+    let costs = counters.costs_by_name();
+    for name in ["H_PUT_TCE", "H_RTAS"] {
+        let cost = costs[name];
+        assert_eq!(cost.measured, SAMPLE + 9, "{name}");
+        assert!(cost.mean_ns > 10_000.0, "{name}: {cost:?}");
+    }
 }
 
 #[test]
@@ -175,6 +199,10 @@ fn assert_documented(value: &serde_json::Value) {
     }
 }
 
+fn calls(calls: u64, failed: u64) -> Calls {
+    Calls { calls, failed }
+}
+
 #[test]
 fn report_as_text_and_json() {
     let report = Report {
@@ -195,6 +223,11 @@ fn report_as_text_and_json() {
         idle_ns: 100_000_000,
         partition: Some(PartitionSummary {
             iommu: iommu(),
+            hypercalls: [
+                ("H_CEDE".into(), calls(7, 0)),
+                ("H_PUT_TCE".into(), calls(123_456, 3)),
+            ]
+            .into(),
             ..Default::default()
         }),
         devices: vec![DeviceSummary {
@@ -208,6 +241,17 @@ fn report_as_text_and_json() {
             ok: true,
             detail: "same hash".into(),
         }],
+        host: HostSummary {
+            hypercalls: [(
+                "H_PUT_TCE".into(),
+                CostSummary {
+                    mean_ns: 1016.0,
+                    measured: 1992,
+                },
+            )]
+            .into(),
+            ..HostSummary::default()
+        },
         ..Report::default()
     };
     insta::assert_snapshot!(text::render(&report));

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::{Result, Write};
 
+use super::cost::CostSummary;
 use super::counters::Calls;
 use super::iommu::{DdwSummary, IommuSummary, WindowSummary};
 use super::pc;
@@ -22,8 +23,8 @@ fn write_all(out: &mut String, report: &Report) -> Result {
     phases(out, report)?;
     if let Some(p) = &report.partition {
         iommu(out, &p.iommu)?;
-        calls(out, "hypercalls", &p.hypercalls)?;
-        calls(out, "RTAS calls", &p.rtas)?;
+        calls(out, "hypercalls", &p.hypercalls, &report.host.hypercalls)?;
+        calls(out, "RTAS calls", &p.rtas, &BTreeMap::new())?;
     }
     if let Some(p) = &report.pc {
         pc::write(out, p)?;
@@ -166,11 +167,20 @@ fn left_out(out: &mut String, n: u64, what: &str) -> Result {
     writeln!(out, "  ({} {what} are not listed)", grouped(n))
 }
 
-fn calls(out: &mut String, title: &str, calls: &BTreeMap<String, Calls>) -> Result {
+fn calls(
+    out: &mut String,
+    title: &str,
+    calls: &BTreeMap<String, Calls>,
+    costs: &BTreeMap<String, CostSummary>,
+) -> Result {
     writeln!(out, "\n{title}")?;
     for (name, c) in calls {
+        let cost = costs.get(name).filter(|c| c.measured > 0);
+        let cost = cost.map_or(String::new(), |c| {
+            format!("{:>9} ns each", grouped(c.mean_ns as u64))
+        });
         let (count, failed) = (grouped(c.calls), failed(c.failed));
-        writeln!(out, "  {name:<34}{count:>10}{failed}")?;
+        writeln!(out, "  {name:<34}{count:>10}{cost}{failed}")?;
     }
     Ok(())
 }

@@ -59,7 +59,8 @@ pub fn ram(config: &MachineConfig) -> Result<GuestRam, ConfigError> {
 /// # Errors
 /// [`ConfigError::DeviceTree`] if the addresses of [`map`] contradict each other.
 pub fn iommu(config: &MachineConfig) -> Result<SpaprIommu, ConfigError> {
-    let iommu = SpaprIommu::new(config.memory, config.personality);
+    let iommu =
+        SpaprIommu::with_most_memory(config.memory, config.memory_end(), config.personality);
     iommu.refuse(config.refusals.clone());
     for (place, _) in config.bridges()? {
         iommu

@@ -18,7 +18,7 @@ use crate::clock::Clock;
 use crate::config::End;
 use crate::host::Host;
 use crate::observe::report::{
-    DeviceSummary, EehSummary, MachineSummary, MmioSummary, PartitionSummary,
+    DeviceSummary, EehSummary, HostSummary, MachineSummary, MmioSummary, PartitionSummary,
 };
 use crate::observe::{Console, Counters, Report};
 use crate::ram;
@@ -184,6 +184,10 @@ impl Machine {
                 reads: p.counters.mmio_reads,
                 writes: p.counters.mmio_writes,
                 errors: p.counters.mmio_errors,
+            },
+            host: HostSummary {
+                hypercalls: p.counters.costs_by_name(),
+                ..HostSummary::default()
             },
             ..Report::default()
         }

@@ -8,9 +8,9 @@ mod eeh;
 mod hotplug;
 mod vfio;
 
-use std::process::Command;
-
+use viommu::guest::catalogue::Arch;
 use viommu_tests::boot::Boot;
+use viommu_tests::program;
 
 /// The guests that a test of the kernel's code runs on.
 const KERNELS: [&str; 3] = ["debian-6.1", "debian-6.12", "debian-6.12-64k"];
@@ -53,15 +53,5 @@ fn moved(window: &serde_json::Value) -> u64 {
 
 /// Compiles a guest program of this repository.
 fn compile(name: &str) -> Vec<u8> {
-    let folder = tempfile::tempdir().unwrap();
-    let out = folder.path().join(name);
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/guest/");
-    let status = Command::new("powerpc64le-linux-gnu-gcc")
-        .args(["-O2", "-Wall", "-Wextra", "-Werror", "-static", "-o"])
-        .arg(&out)
-        .arg(format!("{source}{name}.c"))
-        .status()
-        .expect("powerpc64le-linux-gnu-gcc: tests/run boots installs it");
-    assert!(status.success(), "{name}.c does not compile");
-    std::fs::read(out).unwrap()
+    program::compile(Arch::Ppc64el, name)
 }

@@ -1,6 +1,7 @@
 //! The VT-d unit against QEMU's: the same scenarios (`scenarios.txt`) drive both, and what they show must be the same, except where
 //! the scenario lists a difference and says who is right. `tests/run vtd-peer`.
 
+mod firmware;
 mod ours;
 mod qemu;
 mod scenario;

@@ -1,7 +1,7 @@
 //! QEMU's unit and its `edu`, through the qtest protocol: each access is a line.
 //!
-//! Debian's QEMU has the protocol but not the `qtest` accelerator, so a CPU is there; its firmware is one `hlt`. Virtual time skips to
-//! the next timer.
+//! Debian's QEMU has the protocol but not the `qtest` accelerator, so a CPU is there; see `firmware` for what it does. While it halts,
+//! virtual time skips to the next timer.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -9,11 +9,23 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use crate::scenario::{Mode, Target};
+use crate::firmware;
+use crate::scenario::{Mode, Pending, Target};
 
 const UNIT: u64 = 0xfed9_0000;
 const BAR: u64 = 0xe000_0000;
 const BUFFER: u64 = 0x40000;
+/// Where the device is, for configuration mechanism 1: 00:02.0.
+const DEVICE: u64 = 0x8000_0000 | 2 << 11;
+/// Registers of the device: raise and lower an interrupt.
+const RAISE: u64 = BAR + 0x60;
+const LOWER: u64 = BAR + 0x64;
+/// A word for messages that are sent by DMA.
+const WORD: u64 = 0x71_0000;
+/// The I/O APIC: register number, register.
+const IO_APIC: [u64; 2] = [0xfec0_0000, 0xfec0_0010];
+/// Its pin for the device's INTA.
+const PIN: u64 = 22;
 /// Times, a millisecond apart, that the device is asked whether it is done.
 const LOOKS: u32 = 10_000;
 
@@ -31,13 +43,17 @@ impl Qemu {
             Mode::Legacy => "x-scalable-mode=off",
             Mode::Second => "x-scalable-mode=on",
             Mode::First => "x-scalable-mode=on,x-flts=on",
+            Mode::Interrupts => "intremap=on,eim=off",
+            Mode::X2apic => "intremap=on,eim=on",
         };
-        // At the reset vector, 16 bytes before the end: hlt, and back to it.
-        let mut image = vec![0xf4u8; 64 << 10];
-        let vector = image.len() - 16;
-        image[vector..vector + 3].copy_from_slice(&[0xf4, 0xeb, 0xfd]);
+        let remapping = if mode.remaps_interrupts() {
+            ""
+        } else {
+            "intremap=off,"
+        };
+        let interrupts = mode.remaps_interrupts();
         let mut firmware = tempfile::NamedTempFile::new()?;
-        firmware.write_all(&image)?;
+        firmware.write_all(&firmware::image(interrupts))?;
         let program = std::env::var("QEMU").unwrap_or_else(|_| "qemu-system-x86_64".to_owned());
         let mut command = Command::new(&program);
         if let Ok(data) = std::env::var("QEMU_DATA") {
@@ -55,18 +71,17 @@ impl Qemu {
                 "-display",
                 "none",
             ])
-            .args([
-                "-qtest",
-                "stdio",
-                "-qtest-log",
-                "/dev/null",
-                "-icount",
-                "shift=0,sleep=off",
-            ])
+            .args(["-qtest", "stdio", "-qtest-log", "/dev/null", "-icount"])
+            // Nanoseconds of an instruction, as a power of two: a CPU that does not halt has to get through the device's 100 ms.
+            .arg(if interrupts {
+                "shift=10,sleep=off"
+            } else {
+                "shift=0,sleep=off"
+            })
             .arg("-bios")
             .arg(firmware.path())
             .arg("-device")
-            .arg(format!("intel-iommu,intremap=off,aw-bits=48,{options}"))
+            .arg(format!("intel-iommu,{remapping}aw-bits=48,{options}"))
             .args(["-device", "edu,addr=02.0,dma_mask=0xffffffffffffffff"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -81,15 +96,30 @@ impl Qemu {
             input,
             output,
         };
-        // BAR 0 and the command register of 00:02.0.
-        for (register, value) in [(0x10u64, BAR), (0x04, 6)] {
-            qemu.ask(&format!(
-                "outl 0xcf8 {:#x}",
-                0x8000_0000 | 2 << 11 | register
-            ))?;
-            qemu.ask(&format!("outl 0xcfc {value:#x}"))?;
-        }
+        // BAR 0 and the command register.
+        qemu.configure(0x10, BAR)?;
+        qemu.configure(0x04, 6)?;
         Ok(qemu)
+    }
+
+    /// Writes four bytes of the device's configuration space.
+    fn configure(&mut self, register: u64, value: u64) -> Result<()> {
+        self.ask(&format!("outl 0xcf8 {:#x}", DEVICE | register))?;
+        self.ask(&format!("outl 0xcfc {value:#x}")).map(|_| ())
+    }
+
+    /// The device's MSI capability.
+    fn msi(&mut self) -> Result<u64> {
+        let mut at = 0x34;
+        for _ in 0..16 {
+            self.ask(&format!("outl 0xcf8 {:#x}", DEVICE | at & !3))?;
+            let word = u64::from_str_radix(self.ask("inl 0xcfc")?.trim_start_matches("0x"), 16)?;
+            if at != 0x34 && word & 0xff == 5 {
+                return Ok(at);
+            }
+            at = if at == 0x34 { word } else { word >> 8 } & 0xfc;
+        }
+        bail!("the device has no MSI capability")
     }
 
     /// Sends a line and returns the rest of its answer.
@@ -167,5 +197,50 @@ impl Target for Qemu {
             std::thread::sleep(Duration::from_millis(1));
         }
         bail!("the device does not end its DMA")
+    }
+
+    fn message(&mut self, address: u32, data: u32) -> Result<()> {
+        if data > 0xffff {
+            // The capability's data has 16 bits; a DMA of 4 bytes is a message just as well.
+            self.write(WORD, 4, data.into())?;
+            self.dma(WORD, 0, 4, false)?;
+            return self.dma(address.into(), 0, 4, true);
+        }
+        let msi = self.msi()?;
+        self.configure(msi + 4, address.into())?;
+        self.configure(msi + 8, 0)?;
+        self.configure(msi + 12, data.into())?;
+        self.configure(msi, 1 << 16)?;
+        self.write(RAISE, 4, 1)?;
+        self.write(LOWER, 4, 1)
+    }
+
+    fn pin(&mut self, entry: u64) -> Result<()> {
+        let msi = self.msi()?;
+        self.configure(msi, 0)?;
+        for (register, value) in [(1, entry >> 32), (0, entry & 0xffff_ffff)] {
+            self.write(IO_APIC[0], 4, 0x10 + 2 * PIN + register)?;
+            self.write(IO_APIC[1], 4, value)?;
+        }
+        self.write(RAISE, 4, 1)?;
+        self.write(LOWER, 4, 1)
+    }
+
+    fn pending(&mut self) -> Result<Pending> {
+        let number = self.read(firmware::ANSWERED, 4)? + 1;
+        self.write(firmware::ASKED, 4, number)?;
+        for _ in 0..LOOKS {
+            if self.read(firmware::ANSWERED, 4)? == number {
+                let mut pending = Pending::default();
+                for n in 0..8 {
+                    let at = 4 * n as u64;
+                    pending.requested[n] = self.read(firmware::REQUESTED + at, 4)? as u32;
+                    pending.level[n] = self.read(firmware::LEVEL + at, 4)? as u32;
+                }
+                return Ok(pending);
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        bail!("the firmware does not answer")
     }
 }

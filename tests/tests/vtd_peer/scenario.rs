@@ -1,5 +1,5 @@
-//! Scenarios as data: `scenario MODE NAME`, where MODE is `legacy`, `scalable` (second stage) or `first` (scalable, first stage); then
-//! one step a line:
+//! Scenarios as data: `scenario MODE NAME`, where MODE is `legacy`, `scalable` (second stage), `first` (scalable, first stage), or
+//! `interrupts` or `x2apic` (interrupt remapping, without and with EIM); then one step a line:
 //!
 //! | step | meaning |
 //! |---|---|
@@ -11,6 +11,9 @@
 //! | `write BUS GPA` | the device writes 8 bytes; *observes* whether they arrived at GPA |
 //! | `copy BUS TO GPA` | the device reads 8 bytes at BUS and writes them to TO; *observes* what is at GPA |
 //! | `read BUS` | the device reads 8 bytes |
+//! | `msi ADDRESS DATA` | the device sends a message; *observes* which vectors arrived at local APIC 0 that had not before |
+//! | `pin ENTRY` | a pin of the I/O APIC with this redirection table entry; *observes* the same |
+//! | `irq` | *observes* the same |
 //! | `fault` | *observes* the first fault record and FSTS, then clears both |
 //! | `reg NAME`, `see ADDRESS` | *observes* a register, a quadword |
 //! | `set NAME VALUE` | writes a register |
@@ -37,6 +40,10 @@ pub enum Mode {
     Legacy,
     Second,
     First,
+    /// Interrupt remapping, legacy mode.
+    Interrupts,
+    /// The same with x2APIC destinations.
+    X2apic,
 }
 
 impl Mode {
@@ -45,9 +52,29 @@ impl Mode {
             "legacy" => Mode::Legacy,
             "scalable" => Mode::Second,
             "first" => Mode::First,
+            "interrupts" => Mode::Interrupts,
+            "x2apic" => Mode::X2apic,
             _ => bail!("no mode {name}"),
         })
     }
+
+    /// True if the unit has interrupt remapping.
+    pub fn remaps_interrupts(self) -> bool {
+        matches!(self, Mode::Interrupts | Mode::X2apic)
+    }
+
+    fn is_scalable(self) -> bool {
+        matches!(self, Mode::Second | Mode::First)
+    }
+}
+
+/// What a local APIC holds of its 256 vectors.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pending {
+    /// IRR.
+    pub requested: [u32; 8],
+    /// TMR: the last one was level triggered.
+    pub level: [u32; 8],
 }
 
 /// A unit and a device behind it.
@@ -58,6 +85,12 @@ pub trait Target {
     fn write_register(&mut self, offset: u64, size: u8, value: u64) -> Result<()>;
     /// Moves bytes between the device's buffer, from `offset` on, and the bus.
     fn dma(&mut self, bus: u64, offset: u64, len: u64, from_device: bool) -> Result<()>;
+    /// Sends a message from the device.
+    fn message(&mut self, address: u32, data: u32) -> Result<()>;
+    /// Raises and lowers a pin of the I/O APIC.
+    fn pin(&mut self, entry: u64) -> Result<()>;
+    /// What arrived at local APIC 0; it takes no interrupt.
+    fn pending(&mut self) -> Result<Pending>;
 }
 
 #[derive(Clone, Debug)]
@@ -69,6 +102,9 @@ enum Step {
     Write(u64, u64),
     Copy(u64, u64, u64),
     Read(u64),
+    Message(u32, u32),
+    Pin(u64),
+    Arrived,
     Fault,
     Register(Register),
     See(u64),
@@ -121,6 +157,9 @@ fn step(words: &[&str]) -> Result<Step> {
         "write" => Step::Write(n(1)?, n(2)?),
         "copy" => Step::Copy(n(1)?, n(2)?, n(3)?),
         "read" => Step::Read(n(1)?),
+        "msi" => Step::Message(n(1)?.try_into()?, n(2)?.try_into()?),
+        "pin" => Step::Pin(n(1)?),
+        "irq" => Step::Arrived,
         "fault" => Step::Fault,
         "reg" => Step::Register(name()?),
         "see" => Step::See(n(1)?),
@@ -192,6 +231,8 @@ struct Run<'a> {
     tail: u64,
     /// Quadwords of the device's buffer sent so far.
     sent: u64,
+    /// Vectors that had arrived before.
+    arrived: [u32; 8],
 }
 
 impl Scenario {
@@ -212,9 +253,10 @@ impl Scenario {
     pub fn run(&self, target: &mut dyn Target) -> Result<Vec<(usize, String)>> {
         let mut run = Run {
             target,
-            scalable: self.mode != Mode::Legacy,
+            scalable: self.mode.is_scalable(),
             tail: 0,
             sent: 0,
+            arrived: [0; 8],
         };
         for slot in 0..SLOTS {
             run.target.write_memory(LOADER + 8 * slot, pattern(slot))?;
@@ -259,12 +301,39 @@ impl Run<'_> {
                 return Ok(Some(format!("{:#x}", self.target.read_memory(*gpa)?)));
             }
             Step::Read(bus) => self.target.dma(*bus, 8 * (SLOTS - 1), 8, false)?,
+            Step::Message(address, data) => {
+                self.target.message(*address, *data)?;
+                return self.arrived().map(Some);
+            }
+            Step::Pin(entry) => {
+                self.target.pin(*entry)?;
+                return self.arrived().map(Some);
+            }
+            Step::Arrived => return self.arrived().map(Some),
             Step::Fault => return self.fault().map(Some),
             Step::Register(r) => return Ok(Some(format!("{:#x}", self.register(*r)?))),
             Step::See(at) => return Ok(Some(format!("{:#x}", self.target.read_memory(*at)?))),
             Step::Set(r, value) => self.set(*r, *value)?,
         }
         Ok(None)
+    }
+
+    /// Vectors that have arrived since the last look.
+    fn arrived(&mut self) -> Result<String> {
+        let now = self.target.pending()?;
+        let mut new = Vec::new();
+        for vector in 0..256 {
+            let (word, bit) = (vector / 32, 1 << (vector % 32));
+            if now.requested[word] & !self.arrived[word] & bit != 0 {
+                let level = now.level[word] & bit != 0;
+                new.push(format!("{vector:#x}{}", if level { " level" } else { "" }));
+            }
+        }
+        self.arrived = now.requested;
+        if new.is_empty() {
+            return Ok("none".to_owned());
+        }
+        Ok(new.join(" "))
     }
 
     /// Where a register is in this unit.

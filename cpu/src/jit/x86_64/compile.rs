@@ -61,6 +61,7 @@ pub(super) fn block(
         thunks,
         host,
         compared: None,
+        flags_until: 0,
         flags: flags::State::default(),
         offset: block.offset as i32,
         instructions: block.instructions,
@@ -122,6 +123,18 @@ enum Cold {
         site: DynamicLabel,
         target: i32,
     },
+    /// A jump to `target`, from the start of the page, in another page.
+    Far { label: DynamicLabel, target: u64 },
+    /// A jump to the address in rax, without its low two bits.
+    Return { label: DynamicLabel },
+    /// A demand that is not met: micro-operation `number`. The registers are written back first.
+    Demand {
+        label: DynamicLabel,
+        number: u32,
+        place: Place,
+        dirty: Vec<(u8, Reg)>,
+        flags: Vec<(Reg, flags::Late)>,
+    },
     /// An access that the soft TLB does not have. What of the register file is in host registers is written back first.
     Access {
         label: DynamicLabel,
@@ -153,6 +166,16 @@ enum Cold {
     },
 }
 
+/// Conditions of the host, numbered as in Jcc: with the lowest bit changed, the opposite.
+mod cc {
+    pub(super) const B: u8 = 2;
+    pub(super) const E: u8 = 4;
+    pub(super) const NE: u8 = 5;
+    pub(super) const A: u8 = 7;
+    pub(super) const L: u8 = 12;
+    pub(super) const G: u8 = 15;
+}
+
 /// The last comparison of the block, while its operands still have the compared values.
 #[derive(Clone, Copy)]
 struct Compared {
@@ -172,6 +195,8 @@ struct Compiler<'a> {
     thunks: &'a Thunks,
     host: Host,
     compared: Option<Compared>,
+    /// Where the host's flags are still those of the last comparison.
+    flags_until: usize,
     flags: flags::State,
     /// The block's address, from the start of its page, which `rbx` has.
     offset: i32,
@@ -364,6 +389,24 @@ impl Compiler<'_> {
                 }
                 self.result(u.d);
             }
+            Op::MulHigh | Op::MulHighS => {
+                let (a, b) = (self.src(u.a), self.src(u.b));
+                x!(self ; mov rax, Rq(a));
+                if u.op == Op::MulHigh {
+                    x!(self ; mul Rq(b));
+                } else {
+                    x!(self ; imul Rq(b));
+                }
+                let d = self.dst(u.d);
+                x!(self ; mov Rq(d), rdx);
+            }
+            Op::Div64 | Op::Div32 => self.divide(u),
+            Op::SameBytes => {
+                let (a, b) = (self.src(u.a), self.src(u.b));
+                x!(self ; movq xmm0, Rq(a) ; movq xmm1, Rq(b) ; pcmpeqb xmm0, xmm1);
+                let d = self.dst(u.d);
+                x!(self ; movq Rq(d), xmm0);
+            }
             Op::MulW => {
                 let (a, b) = (self.src(u.a), self.src(u.b));
                 x!(self ; movsxd rax, Rd(a) ; movsxd rcx, Rd(b) ; imul rax, rcx);
@@ -488,6 +531,7 @@ impl Compiler<'_> {
                 self.helper(self.thunks.simple, number, place)
             }
             Op::Call => self.helper(self.thunks.call, number, place),
+            Op::Demand => self.demand(u, number, place),
             Op::CallEnd => self.helper(self.thunks.call_end, number, place),
             Op::Jmp => {
                 self.write_back(false);
@@ -507,19 +551,43 @@ impl Compiler<'_> {
                     x!(self ; test Rd(a), Rd(a));
                 }
                 self.write_back(false);
-                let other = self.ops.new_dynamic_label();
-                if u.d != 0 {
-                    x!(self ; jz =>other);
-                } else {
-                    x!(self ; jnz =>other);
-                }
-                self.go(u.imm);
-                x!(self ; =>other);
+                self.go_if(if u.d != 0 { cc::NE } else { cc::E }, u.imm);
                 self.go(u64::from(u.aux));
             }
             // Those of the front end for x86-64.
             _ => {}
         }
+    }
+
+    /// rax = a / b, or 0. Of 32 bits, the quotient of 64-bit numbers is the same.
+    fn divide(&mut self, u: &Uop) {
+        let (a, b) = (self.src(u.a), self.src(u.b));
+        let done = self.ops.new_dynamic_label();
+        if u.op == Op::Div64 {
+            x!(self ; mov rcx, Rq(b) ; xor edx, edx ; xor eax, eax ; test rcx, rcx ; jz =>done ; mov rax, Rq(a) ; div rcx);
+        } else {
+            x!(self ; mov ecx, Rd(b) ; xor edx, edx ; xor eax, eax ; test ecx, ecx ; jz =>done ; mov eax, Rd(a) ; div ecx);
+        }
+        x!(self ; =>done);
+        self.result(u.d);
+    }
+
+    /// Nothing, if register a has a bit of mask b; else an exception.
+    fn demand(&mut self, u: &Uop, number: u32, place: Place) {
+        match self.regs.find(u.a) {
+            Some(host) => x!(self ; test Rb(host), BYTE u.b as i8),
+            None => x!(self ; test BYTE [rbp + register(u.a)], BYTE u.b as i8),
+        }
+        let label = self.ops.new_dynamic_label();
+        x!(self ; jz =>label);
+        self.refer();
+        self.cold.push(Cold::Demand {
+            label,
+            number,
+            place,
+            dirty: self.regs.dirty().collect(),
+            flags: self.late_flags(),
+        });
     }
 
     /// Host registers of both sources and the destination.
@@ -806,26 +874,19 @@ impl Compiler<'_> {
 
     fn compare(&mut self, u: &Uop) {
         let so = self.src(R_SO);
-        // Operands first, so that nothing but the comparison comes between.
-        self.src(u.a);
-        if matches!(u.op, Op::CmpS64 | Op::CmpU64 | Op::CmpS32 | Op::CmpU32) {
-            self.src(u.b);
-        }
-        x!(self ; xor eax, eax ; xor ecx, ecx);
         self.host_compare(u.op, u.a, u.b, u.imm);
-        if signed(u.op) {
-            x!(self ; setl al ; setg cl);
-        } else {
-            x!(self ; setb al ; seta cl);
-        }
-        // 8, 4 or 2.
-        x!(self ; lea eax, [rax + rax * 2] ; add eax, ecx ; lea eax, [rax * 2 + 2]);
+        // From here to `flags_until` nothing changes the host's flags: a branch on them may follow.
         let d = self.dst(u.d);
-        if d == so {
-            x!(self ; or Rq(d), rax);
+        self.add_to(0, so, 8);
+        self.add_to(1, so, 4);
+        self.add_to(2, so, 2);
+        if signed(u.op) {
+            x!(self ; cmovg eax, ecx);
         } else {
-            x!(self ; or rax, Rq(so) ; mov Rq(d), rax);
+            x!(self ; cmova eax, ecx);
         }
+        x!(self ; cmove eax, edx ; mov Rd(d), eax);
+        self.flags_until = self.ops.offset().0;
         let immediate = !matches!(u.op, Op::CmpS64 | Op::CmpU64 | Op::CmpS32 | Op::CmpU32);
         self.compared = (u.d != u.a && (immediate || u.d != u.b)).then_some(Compared {
             field: u.d,
@@ -1014,14 +1075,19 @@ impl Compiler<'_> {
             });
             return;
         }
-        match small(target) {
-            Some(target) => x!(self ; add rbx, target),
+        self.advance(target);
+        x!(self ; jmp extern self.thunks.jump);
+    }
+
+    /// From the address of the page to that of another block.
+    fn advance(&mut self, by: u64) {
+        match small(by) {
+            Some(by) => x!(self ; add rbx, by),
             None => {
-                self.constant(target);
+                self.constant(by);
                 x!(self ; add rbx, rax);
             }
         }
-        x!(self ; jmp extern self.thunks.jump);
     }
 
     fn go_to_register(&mut self, r: Reg, mask: u64) {
@@ -1035,67 +1101,80 @@ impl Compiler<'_> {
     }
 
     fn branch(&mut self, u: &Uop) {
-        let other = self.ops.new_dynamic_label();
-        let target = (u.op == Op::BcReg).then(|| {
-            let r = self.src(u.imm as Reg);
-            x!(self ; mov rax, Rq(r));
-        });
+        let target = (u.op == Op::BcReg).then_some(u.imm as Reg);
         let taken_if_set = u.d != 0;
-        match self
+        let compared = self
             .compared
-            .filter(|c| c.field == u.a && matches!(u.b, 8 | 4 | 2))
-        {
+            .filter(|c| c.field == u.a && matches!(u.b, 8 | 4 | 2));
+        let flags_hold = self.flags_until == self.ops.offset().0;
+        if let Some(r) = target {
+            // Changes no flag.
+            let r = self.src(r);
+            x!(self ; mov rax, Rq(r));
+        }
+        let condition = match compared {
             Some(c) => {
-                self.src(c.a);
-                self.src(c.b);
-                self.write_back(false);
-                self.host_compare(c.op, c.a, c.b, c.imm);
-                // To `other` if the branch is not taken.
-                match (u.b, signed(c.op), taken_if_set) {
-                    (8, true, true) => x!(self ; jge =>other),
-                    (8, true, false) => x!(self ; jl =>other),
-                    (8, false, true) => x!(self ; jae =>other),
-                    (8, false, false) => x!(self ; jb =>other),
-                    (4, true, true) => x!(self ; jle =>other),
-                    (4, true, false) => x!(self ; jg =>other),
-                    (4, false, true) => x!(self ; jbe =>other),
-                    (4, false, false) => x!(self ; ja =>other),
-                    (_, _, true) => x!(self ; jne =>other),
-                    (_, _, false) => x!(self ; je =>other),
+                if flags_hold {
+                    self.write_back(false);
+                } else {
+                    self.src(c.a);
+                    self.src(c.b);
+                    self.write_back(false);
+                    self.host_compare(c.op, c.a, c.b, c.imm);
+                }
+                let less = if signed(c.op) { cc::L } else { cc::B };
+                let greater = if signed(c.op) { cc::G } else { cc::A };
+                match u.b {
+                    8 => less,
+                    4 => greater,
+                    _ => cc::E,
                 }
             }
             None => {
                 let field = self.src(u.a);
                 self.write_back(false);
                 x!(self ; test Rd(field), i32::from(u.b));
-                if taken_if_set {
-                    x!(self ; jz =>other);
-                } else {
-                    x!(self ; jnz =>other);
-                }
+                cc::NE
             }
+        };
+        let condition = condition ^ u8::from(!taken_if_set);
+        match target {
+            Some(_) => {
+                let label = self.ops.new_dynamic_label();
+                self.jump_if(condition, label);
+                self.refer();
+                self.cold.push(Cold::Return { label });
+            }
+            None => self.go_if(condition, u.imm),
         }
-        if target.is_some() {
-            x!(self ; mov rbx, rax ; and rbx, -4 ; jmp extern self.thunks.jump);
-        } else {
-            self.go(u.imm);
-        }
-        x!(self ; =>other);
         self.go(u64::from(u.aux));
+    }
+
+    /// If the condition holds, on to the block at this one's address + imm, as [`Compiler::go`].
+    fn go_if(&mut self, condition: u8, imm: u64) {
+        let label = self.ops.new_dynamic_label();
+        self.jump_if(condition, label);
+        self.refer();
+        let target = imm.wrapping_add(self.offset as u64);
+        if target < PAGE {
+            let site = self.ops.new_dynamic_label();
+            x!(self ; =>site);
+            let target = target as i32;
+            self.cold.push(Cold::Link {
+                label,
+                site,
+                target,
+            });
+        } else {
+            self.cold.push(Cold::Far { label, target });
+        }
     }
 
     fn branch_on_zero(&mut self, u: &Uop) {
         let a = self.src(u.a);
         self.write_back(false);
-        let other = self.ops.new_dynamic_label();
         x!(self ; test Rq(a), Rq(a));
-        if u.d != 0 {
-            x!(self ; jnz =>other);
-        } else {
-            x!(self ; jz =>other);
-        }
-        self.go(u.imm);
-        x!(self ; =>other);
+        self.go_if(if u.d != 0 { cc::E } else { cc::NE }, u.imm);
         self.go(u64::from(u.aux));
     }
 
@@ -1118,6 +1197,37 @@ impl Compiler<'_> {
                     x!(self ; =>label ; lea rdx, [=>site]);
                     self.refer();
                     x!(self ; add rbx, target ; jmp extern self.thunks.exit_link);
+                    self.refer();
+                }
+                Cold::Far { label, target } => {
+                    x!(self ; =>label);
+                    self.advance(target);
+                    x!(self ; jmp extern self.thunks.jump);
+                    self.refer();
+                }
+                Cold::Return { label } => {
+                    x!(self ; =>label ; mov rbx, rax ; and rbx, -4 ; jmp extern self.thunks.jump);
+                    self.refer();
+                }
+                Cold::Demand {
+                    label,
+                    number,
+                    place,
+                    dirty,
+                    flags,
+                } => {
+                    x!(self ; =>label);
+                    for (flag, late) in flags {
+                        self.put_late(flag, late);
+                    }
+                    for (host, r) in dirty {
+                        self.store_register(host, r);
+                    }
+                    x!(self
+                        ; mov esi, DWORD number as i32
+                        ; mov edx, DWORD place.raw() as i32
+                        ; call extern self.thunks.demand
+                    );
                     self.refer();
                 }
                 Cold::Access {

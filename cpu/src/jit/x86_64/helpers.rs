@@ -205,6 +205,21 @@ pub(super) unsafe extern "sysv64" fn call<F: FrontEnd>(
     finish(f.core(), leaving, place, done)
 }
 
+/// Carries out [`crate::engine::uop::Op::Demand`] whose demand is not met.
+///
+/// # Safety
+/// As [`load`].
+pub(super) unsafe extern "sysv64" fn demand<F: FrontEnd>(
+    env: *mut Env<'_, F>,
+    uop: u32,
+    place: u32,
+    left: u64,
+) -> u64 {
+    // SAFETY: by contract.
+    unsafe { call(env, uop, place, left) };
+    Status::FAULT
+}
+
 /// Ends a [`crate::engine::uop::Op::CallEnd`] that went well.
 ///
 /// # Safety

@@ -92,6 +92,8 @@ pub(super) struct Thunks {
     pub(super) call: usize,
     /// As `call`, and out.
     pub(super) call_end: usize,
+    /// As `call`, to record an exception.
+    pub(super) demand: usize,
     /// As `call`, without a place: cannot fault.
     pub(super) simple: usize,
     /// Condition `ecx` of an x86 CPU's flags: `eax` is whether it holds. Keeps all registers but the free ones, as the following.
@@ -208,6 +210,8 @@ impl Thunks {
         thunks.call = add(&mut |ops| call(ops, helper, leave))?;
         let helper = helpers::call_end::<F> as *const () as usize;
         thunks.call_end = add(&mut |ops| call(ops, helper, leave))?;
+        let helper = helpers::demand::<F> as *const () as usize;
+        thunks.demand = add(&mut |ops| call(ops, helper, leave))?;
         let helper = helpers::simple::<F> as *const () as usize;
         thunks.simple = add(&mut |ops| {
             dynasm!(ops

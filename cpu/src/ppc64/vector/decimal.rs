@@ -89,7 +89,7 @@ fn finish(c: &mut VecCtx, result: Option<(u128, u8, bool)>) -> Run {
         Some((v, code, overflow)) => (v, code | if overflow { SO } else { 0 }),
         None => (u128::MAX, SO),
     };
-    c.cr[6] = code;
+    c.set_cr(6, code);
     c.set_vrt(v)
 }
 

@@ -1,5 +1,7 @@
 //! Instruction fields, register access and element-wise mapping.
 use super::{Facility, Run, VecCtx, VecOp};
+use crate::engine::uop::R_CR0;
+use crate::ppc64::regs::R_VSR;
 
 /// VX form: primary opcode 4, 11-bit extended opcode.
 pub(super) const fn vx(name: &'static str, xo: u32, run: fn(&mut VecCtx) -> Run) -> VecOp {
@@ -95,20 +97,40 @@ impl VecCtx<'_> {
     pub(super) fn f_c(&self) -> usize {
         (self.insn >> 6 & 31) as usize
     }
+    /// GPR `n`.
+    pub(super) fn gpr(&self, n: usize) -> u64 {
+        self.env.regs()[n & 31]
+    }
+    pub(super) fn set_gpr(&mut self, n: usize, value: u64) {
+        self.env.regs_mut()[n & 31] = value;
+    }
+    /// Sets condition register field `n`: LT is 8, GT 4, EQ 2, SO 1.
+    pub(super) fn set_cr(&mut self, n: usize, value: u8) {
+        self.env.regs_mut()[usize::from(R_CR0) + (n & 7)] = u64::from(value & 15);
+    }
+    /// VSR `n`; the most significant bit is bit 0 of the ISA. FPR n is the high half of VSR n, VR n is VSR 32 + n.
+    pub(super) fn vsr(&self, n: usize) -> u128 {
+        let (regs, at) = (self.env.regs(), usize::from(R_VSR) + 2 * (n & 63));
+        u128::from(regs[at + 1]) << 64 | u128::from(regs[at])
+    }
+    pub(super) fn set_vsr(&mut self, n: usize, value: u128) {
+        let (regs, at) = (self.env.regs_mut(), usize::from(R_VSR) + 2 * (n & 63));
+        (regs[at], regs[at + 1]) = (value as u64, (value >> 64) as u64);
+    }
     pub(super) fn vrt(&self) -> u128 {
-        self.vec.vsr[32 + self.f_t()]
+        self.vsr(32 + self.f_t())
     }
     pub(super) fn vra(&self) -> u128 {
-        self.vec.vsr[32 + self.f_a()]
+        self.vsr(32 + self.f_a())
     }
     pub(super) fn vrb(&self) -> u128 {
-        self.vec.vsr[32 + self.f_b()]
+        self.vsr(32 + self.f_b())
     }
     pub(super) fn vrc(&self) -> u128 {
-        self.vec.vsr[32 + self.f_c()]
+        self.vsr(32 + self.f_c())
     }
     pub(super) fn set_vrt(&mut self, value: u128) -> Run {
-        self.vec.vsr[32 + self.f_t()] = value;
+        self.set_vsr(32 + self.f_t(), value);
         Ok(())
     }
     /// VSR number of the target (or source of a store) whose high bit is the last instruction bit.
@@ -116,28 +138,28 @@ impl VecCtx<'_> {
         self.f_t() | ((self.insn & 1) << 5) as usize
     }
     pub(super) fn xt(&self) -> u128 {
-        self.vec.vsr[self.xt_index()]
+        self.vsr(self.xt_index())
     }
     pub(super) fn xa(&self) -> u128 {
-        self.vec.vsr[self.f_a() | ((self.insn >> 2 & 1) << 5) as usize]
+        self.vsr(self.f_a() | ((self.insn >> 2 & 1) << 5) as usize)
     }
     pub(super) fn xb(&self) -> u128 {
-        self.vec.vsr[self.f_b() | ((self.insn >> 1 & 1) << 5) as usize]
+        self.vsr(self.f_b() | ((self.insn >> 1 & 1) << 5) as usize)
     }
     pub(super) fn xc(&self) -> u128 {
-        self.vec.vsr[self.f_c() | ((self.insn >> 3 & 1) << 5) as usize]
+        self.vsr(self.f_c() | ((self.insn >> 3 & 1) << 5) as usize)
     }
     pub(super) fn set_xt(&mut self, value: u128) -> Run {
-        self.vec.vsr[self.xt_index()] = value;
+        self.set_vsr(self.xt_index(), value);
         Ok(())
     }
     /// FPR `n`.
     pub(super) fn fpr(&self, n: usize) -> u64 {
-        (self.vec.vsr[n & 31] >> 64) as u64
+        (self.vsr(n & 31) >> 64) as u64
     }
     /// Writes FPR `n`; doubleword 1 of the VSR, undefined by the ISA, becomes 0.
     pub(super) fn set_fpr(&mut self, n: usize, value: u64) {
-        self.vec.vsr[n & 31] = u128::from(value) << 64;
+        self.set_vsr(n & 31, u128::from(value) << 64);
     }
     /// Sets VSCR\[SAT\] if `saturated`.
     pub(super) fn sat(&mut self, saturated: bool) {
@@ -146,13 +168,16 @@ impl VecCtx<'_> {
     /// Sets CR field 6 after a vector compare with mask `result`, if Rc is set.
     pub(super) fn cr6(&mut self, result: u128) {
         if self.insn & 0x400 != 0 {
-            self.cr[6] = if result == u128::MAX {
-                8
-            } else if result == 0 {
-                2
-            } else {
-                0
-            };
+            self.set_cr(
+                6,
+                if result == u128::MAX {
+                    8
+                } else if result == 0 {
+                    2
+                } else {
+                    0
+                },
+            );
         }
     }
 }

@@ -77,7 +77,7 @@ impl VecCtx<'_> {
     /// Copies FX, FEX, VX, OX to CR field 1 if `rc`.
     pub(super) fn cr1(&mut self, rc: bool) {
         if rc {
-            self.cr[1] = (self.fpscr() >> 28) as u8;
+            self.set_cr(1, (self.fpscr() >> 28) as u8);
         }
     }
     fn rc(&self) -> bool {
@@ -154,7 +154,7 @@ fn mtfsb(c: &mut VecCtx, set: bool) -> Run {
 fn mcrfs(c: &mut VecCtx) -> Run {
     let shift = 28 - 4 * (c.insn >> 18 & 7);
     let (t, v) = ((c.insn >> 23 & 7) as usize, c.fpscr());
-    c.cr[t] = (v >> shift & 15) as u8;
+    c.set_cr(t, (v >> shift & 15) as u8);
     c.set_fpscr(v & !((STICKY | FX) & 15 << shift));
     Ok(())
 }

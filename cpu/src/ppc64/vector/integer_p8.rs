@@ -25,7 +25,7 @@ fn count_lsbb(c: &mut VecCtx, leading: bool) -> Run {
         (0..16).rev().take_while(zero).count()
     };
     let t = c.f_t();
-    c.gpr[t] = n as u64;
+    c.set_gpr(t, n as u64);
     Ok(())
 }
 

@@ -42,7 +42,7 @@ impl VecCtx<'_> {
     }
     /// EA of X forms.
     fn ea_x(&self) -> u64 {
-        self.wrap(self.base().wrapping_add(self.gpr[self.f_b()]))
+        self.wrap(self.base().wrapping_add(self.gpr(self.f_b())))
     }
     /// EA of D, DS and DQ forms whose displacement is the instruction's low half without `low` bits.
     fn ea_d(&self, low: u32) -> u64 {
@@ -52,7 +52,7 @@ impl VecCtx<'_> {
     fn base(&self) -> u64 {
         match self.f_a() {
             0 => 0,
-            n => self.gpr[n],
+            n => self.gpr(n),
         }
     }
     /// RB as EA, with RA only (lxvl family).
@@ -64,8 +64,8 @@ impl VecCtx<'_> {
     }
     fn load_quad(&mut self, ea: u64) -> Result<u128, Trap> {
         let second = self.at(ea, 8);
-        let x = u128::from(self.mem.load(ea, 8)?);
-        let y = u128::from(self.mem.load(second, 8)?);
+        let x = u128::from(self.env.load(ea, 8)?);
+        let y = u128::from(self.env.load(second, 8)?);
         Ok(if self.little_endian {
             y << 64 | x
         } else {
@@ -79,15 +79,15 @@ impl VecCtx<'_> {
         } else {
             ((v >> 64) as u64, v as u64)
         };
-        self.mem.store(ea, 8, x)?;
-        Ok(self.mem.store(second, 8, y)?)
+        self.env.store(ea, 8, x)?;
+        Ok(self.env.store(second, 8, y)?)
     }
     /// Loads elements of `size` bytes in element order.
     fn load_elements(&mut self, ea: u64, size: u8) -> Result<u128, Trap> {
         let mut v = 0;
         for i in 0..u64::from(16 / size) {
             let at = self.at(ea, i * u64::from(size));
-            v = v << (8 * u32::from(size)) | u128::from(self.mem.load(at, size)?);
+            v = v << (8 * u32::from(size)) | u128::from(self.env.load(at, size)?);
         }
         Ok(v)
     }
@@ -96,7 +96,7 @@ impl VecCtx<'_> {
         let bits = 8 * u32::from(size);
         for i in 0..n {
             let at = self.at(ea, u64::from(i) * u64::from(size));
-            self.mem
+            self.env
                 .store(at, size, (v >> ((n - 1 - i) * bits)) as u64)?;
         }
         Ok(())
@@ -104,7 +104,7 @@ impl VecCtx<'_> {
     /// Stores RA of an update form.
     fn update(&mut self, ea: u64) {
         let n = self.f_a();
-        self.gpr[n] = ea;
+        self.set_gpr(n, ea);
     }
     fn need_ra(&self) -> Run {
         if self.f_a() == 0 {
@@ -125,18 +125,18 @@ enum Fp {
 
 fn fp_load(c: &mut VecCtx, ea: u64, kind: Fp) -> Result<u64, Trap> {
     Ok(match kind {
-        Fp::Single => single_to_double(c.mem.load(ea, 4)? as u32),
-        Fp::Double => c.mem.load(ea, 8)?,
-        Fp::Algebraic => c.mem.load(ea, 4)? as u32 as i32 as i64 as u64,
-        Fp::Zero => c.mem.load(ea, 4)?,
+        Fp::Single => single_to_double(c.env.load(ea, 4)? as u32),
+        Fp::Double => c.env.load(ea, 8)?,
+        Fp::Algebraic => c.env.load(ea, 4)? as u32 as i32 as i64 as u64,
+        Fp::Zero => c.env.load(ea, 4)?,
     })
 }
 
 fn fp_store(c: &mut VecCtx, ea: u64, kind: Fp, v: u64) -> Run {
     match kind {
-        Fp::Single => c.mem.store(ea, 4, u64::from(double_to_single(v)))?,
-        Fp::Double => c.mem.store(ea, 8, v)?,
-        _ => c.mem.store(ea, 4, v & 0xffff_ffff)?,
+        Fp::Single => c.env.store(ea, 4, u64::from(double_to_single(v)))?,
+        Fp::Double => c.env.store(ea, 8, v)?,
+        _ => c.env.store(ea, 4, v & 0xffff_ffff)?,
     }
     Ok(())
 }
@@ -190,7 +190,7 @@ const fn ds(
 /// Element load (lvebx, lvehx, lvewx): the other elements keep their values, which the ISA leaves undefined.
 fn lve(c: &mut VecCtx, size: u8) -> Run {
     let ea = c.ea_x() & !u64::from(size - 1);
-    let v = u128::from(c.mem.load(ea, size)?);
+    let v = u128::from(c.env.load(ea, size)?);
     let shift = element_shift(c, ea, size);
     let mask = ((1_u128 << (8 * u32::from(size))) - 1) << shift;
     let old = c.vrt();
@@ -200,7 +200,7 @@ fn lve(c: &mut VecCtx, size: u8) -> Run {
 fn stve(c: &mut VecCtx, size: u8) -> Run {
     let ea = c.ea_x() & !u64::from(size - 1);
     let v = (c.vrt() >> element_shift(c, ea, size)) as u64;
-    Ok(c.mem.store(ea, size, v)?)
+    Ok(c.env.store(ea, size, v)?)
 }
 
 fn element_shift(c: &VecCtx, ea: u64, size: u8) -> u32 {
@@ -227,14 +227,14 @@ fn stxs(c: &mut VecCtx, kind: Fp) -> Run {
 
 fn lxs_small(c: &mut VecCtx, size: u8) -> Run {
     let ea = c.ea_x();
-    let v = c.mem.load(ea, size)?;
+    let v = c.env.load(ea, size)?;
     c.set_xt(u128::from(v) << 64)
 }
 
 fn stxs_small(c: &mut VecCtx, size: u8) -> Run {
     let ea = c.ea_x();
     let v = (c.xt() >> 64) as u64;
-    Ok(c.mem.store(ea, size, v)?)
+    Ok(c.env.store(ea, size, v)?)
 }
 
 fn lx_elements(c: &mut VecCtx, size: u8) -> Run {
@@ -251,7 +251,7 @@ fn stx_elements(c: &mut VecCtx, size: u8) -> Run {
 
 /// Byte count of the "with length" forms: bits 0:7 of RB, at most 16.
 fn length(c: &VecCtx) -> u32 {
-    (c.gpr[c.f_b()] >> 56).min(16) as u32
+    (c.gpr(c.f_b()) >> 56).min(16) as u32
 }
 
 fn lxvl(c: &mut VecCtx, left: bool) -> Run {
@@ -260,7 +260,7 @@ fn lxvl(c: &mut VecCtx, left: bool) -> Run {
     let mut v = 0_u128;
     for i in 0..length(c) {
         let at = c.at(ea, u64::from(i));
-        let byte = u128::from(c.mem.load(at, 1)?);
+        let byte = u128::from(c.env.load(at, 1)?);
         v |= byte << (8 * if right { i } else { 15 - i });
     }
     c.set_xt(v)
@@ -273,7 +273,7 @@ fn stxvl(c: &mut VecCtx, left: bool) -> Run {
     for i in 0..length(c) {
         let at = c.at(ea, u64::from(i));
         let byte = v >> (8 * if right { i } else { 15 - i });
-        c.mem.store(at, 1, byte as u8 as u64)?;
+        c.env.store(at, 1, byte as u8 as u64)?;
     }
     Ok(())
 }
@@ -379,12 +379,12 @@ pub(super) const OPS: &[VecOp] = &[
     xx1("stxvh8x", 940, |c| stx_elements(c, 2)).mem().high(1),
     xx1("stxvb16x", 1004, |c| stx_elements(c, 1)).mem().high(1),
     xx1("lxvdsx", 332, |c| {
-        let v = u128::from(c.mem.load(c.ea_x(), 8)?);
+        let v = u128::from(c.env.load(c.ea_x(), 8)?);
         c.set_xt(v << 64 | v)
     })
     .mem(),
     xx1("lxvwsx", 364, |c| {
-        let v = c.mem.load(c.ea_x(), 4)? as u32;
+        let v = c.env.load(c.ea_x(), 4)? as u32;
         c.set_xt(build(|_| v))
     })
     .mem()
@@ -410,19 +410,19 @@ pub(super) const OPS: &[VecOp] = &[
     xx1("stxvll", 429, |c| stxvl(c, true)).mem().high(1),
     VecOp::new("lxv", 0xfc00_0007, 61 << 26 | 1, Facility::Vsx, |c| {
         let v = c.load_quad(c.ea_d(15))?;
-        c.vec.vsr[dq_index(c)] = v;
+        c.set_vsr(dq_index(c), v);
         Ok(())
     })
     .mem()
     .high(8),
     VecOp::new("stxv", 0xfc00_0007, 61 << 26 | 5, Facility::Vsx, |c| {
-        let v = c.vec.vsr[dq_index(c)];
+        let v = c.vsr(dq_index(c));
         c.store_quad(c.ea_d(15), v)
     })
     .mem()
     .high(8),
     ds("lxsd", 57, 2, Facility::Vmx, |c| {
-        let v = c.mem.load(c.ea_d(3), 8)?;
+        let v = c.env.load(c.ea_d(3), 8)?;
         c.set_vrt(u128::from(v) << 64)
     }),
     ds("lxssp", 57, 3, Facility::Vmx, |c| {

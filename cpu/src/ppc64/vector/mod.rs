@@ -23,11 +23,9 @@ mod tests;
 
 use std::sync::OnceLock;
 
-/// Register file of the vector and floating-point facilities.
-#[derive(Clone, Debug)]
+/// Status of the vector and floating-point facilities.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct VecState {
-    /// VSRs; the most significant bit is bit 0 of the ISA. FPR n is the high half of `vsr[n]`, VR n is `vsr[32 + n]`.
-    pub vsr: [u128; 64],
     /// Floating-Point Status and Control Register (64 bits, the low 32 and DRN are used). Power ISA 3.0B Book I §4.2.2.
     pub fpscr: u64,
     /// Vector Status and Control Register: SAT is bit 31, NJ bit 15. Power ISA 3.0B Book I §6.3.2.
@@ -45,11 +43,15 @@ pub enum Facility {
     Vsx,
 }
 
-/// A storage access failed; the implementer of [`VecMem`] has recorded the exception.
+/// A storage access failed; the implementer of [`VecEnv`] has recorded the exception.
 pub struct MemFault;
 
-/// Guest storage as the load and store instructions see it.
-pub trait VecMem {
+/// Registers, and guest storage as the load and store instructions see it.
+pub trait VecEnv {
+    /// The flat register file: GPRs, condition fields from `R_CR0` on, VSRs from `R_VSR` on.
+    fn regs(&self) -> &[u64; 256];
+    /// The same, to be changed.
+    fn regs_mut(&mut self) -> &mut [u64; 256];
     /// Loads `size` (1, 2, 4 or 8) bytes at effective address `ea` in the guest's current byte order.
     fn load(&mut self, ea: u64, size: u8) -> Result<u64, MemFault>;
     /// Stores the low `size` (1, 2, 4 or 8) bytes of `value` at effective address `ea` in the guest's current byte order.
@@ -76,20 +78,16 @@ impl From<MemFault> for Trap {
 pub struct VecCtx<'a> {
     /// The instruction word.
     pub insn: u32,
-    /// Floating-point, VMX and VSX registers.
+    /// Status.
     pub vec: &'a mut VecState,
-    /// General registers.
-    pub gpr: &'a mut [u64; 32],
-    /// Condition register fields: LT is 8, GT 4, EQ 2, SO 1.
-    pub cr: &'a mut [u8; 8],
     /// MSR\[LE\].
     pub little_endian: bool,
     /// MSR\[SF\]; effective addresses are truncated to 32 bits without it.
     pub sixty_four: bool,
     /// MSR\[FE0\] or MSR\[FE1\].
     pub fp_exceptions: bool,
-    /// Storage.
-    pub mem: &'a mut dyn VecMem,
+    /// Registers and storage.
+    pub env: &'a mut dyn VecEnv,
 }
 
 /// Result of an instruction.

@@ -92,7 +92,7 @@ fn insert(c: &mut VecCtx, size: u32) -> Run {
 
 /// vextu*lx, vextu*rx: the element at byte index RA from the left or from the right end, into RT.
 fn extract_to_gpr(c: &mut VecCtx, size: u32, right: bool) -> Run {
-    let at = (c.gpr[c.f_a()] & 15) as u32;
+    let at = (c.gpr(c.f_a()) & 15) as u32;
     let b = c.vrb();
     let v = if right {
         b >> (at * 8)
@@ -100,7 +100,7 @@ fn extract_to_gpr(c: &mut VecCtx, size: u32, right: bool) -> Run {
         b << (at * 8) >> (128 - size * 8)
     };
     let t = c.f_t();
-    c.gpr[t] = (v & ((1 << (size * 8)) - 1)) as u64;
+    c.set_gpr(t, (v & ((1 << (size * 8)) - 1)) as u64);
     Ok(())
 }
 

@@ -125,7 +125,7 @@ impl VecCtx<'_> {
                 None if f == SINGLE => single_to_double(out.bits as u32),
                 None => out.bits as u64,
             };
-            self.vec.vsr[target & 63] = u128::from(v) << 64;
+            self.set_vsr(target & 63, u128::from(v) << 64);
         }
         self.fp_trap(out.flags)
     }
@@ -153,7 +153,7 @@ impl VecCtx<'_> {
         let v = self.fpscr() & !FPCC | u32::from(code) << 12;
         self.set_fpscr(v);
         self.raise(flags);
-        self.cr[(self.insn >> 23 & 7) as usize] = code;
+        self.set_cr((self.insn >> 23 & 7) as usize, code);
         self.fp_trap(flags)
     }
 }
@@ -327,12 +327,15 @@ pub(super) const OPS: &[VecOp] = &[
     x("fcmpo", 32, 0x0060_0001, |c| fcmp(c, true)),
     x("ftdiv", 128, 0x0060_0001, |c| {
         let (a, b) = (c.fpr(c.f_a()), c.fpr(c.f_b()));
-        c.cr[(c.insn >> 23 & 7) as usize] = test_div(a.into(), b.into(), DOUBLE);
+        c.set_cr(
+            (c.insn >> 23 & 7) as usize,
+            test_div(a.into(), b.into(), DOUBLE),
+        );
         Ok(())
     }),
     x("ftsqrt", 160, 0x007f_0001, |c| {
         let b = c.fpr(c.f_b());
-        c.cr[(c.insn >> 23 & 7) as usize] = test_sqrt(b.into(), DOUBLE);
+        c.set_cr((c.insn >> 23 & 7) as usize, test_sqrt(b.into(), DOUBLE));
         Ok(())
     }),
 ];

@@ -2,9 +2,18 @@ use super::estimate::{exp2, log2};
 use super::*;
 use crate::softfloat as soft;
 
-struct NoMem;
+/// Registers without storage.
+struct Alone {
+    regs: [u64; 256],
+}
 
-impl VecMem for NoMem {
+impl VecEnv for Alone {
+    fn regs(&self) -> &[u64; 256] {
+        &self.regs
+    }
+    fn regs_mut(&mut self) -> &mut [u64; 256] {
+        &mut self.regs
+    }
     fn load(&mut self, _: u64, _: u8) -> Result<u64, MemFault> {
         Err(MemFault)
     }
@@ -13,29 +22,33 @@ impl VecMem for NoMem {
     }
 }
 
-fn run(insn: u32, set: &[(usize, u128)], fpscr: u64) -> (VecState, bool) {
-    let mut vec = VecState {
-        vsr: [0; 64],
-        fpscr,
-        vscr: 0,
-    };
-    for &(n, v) in set {
-        vec.vsr[n] = v;
-    }
-    let (mut gpr, mut cr) = ([0; 32], [0; 8]);
+/// What an instruction leaves.
+struct After {
+    vsr: [u128; 64],
+    fpscr: u64,
+}
+
+fn run(insn: u32, set: &[(usize, u128)], fpscr: u64) -> (After, bool) {
+    let mut vec = VecState { fpscr, vscr: 0 };
+    let mut env = Alone { regs: [0; 256] };
     let op = decode(insn).expect("a known instruction");
     let mut ctx = VecCtx {
         insn,
         vec: &mut vec,
-        gpr: &mut gpr,
-        cr: &mut cr,
         little_endian: true,
         sixty_four: true,
         fp_exceptions: true,
-        mem: &mut NoMem,
+        env: &mut env,
     };
+    for &(n, v) in set {
+        ctx.set_vsr(n, v);
+    }
     let ok = (op.run)(&mut ctx).is_ok();
-    (vec, ok)
+    let after = After {
+        vsr: std::array::from_fn(|n| ctx.vsr(n)),
+        fpscr: ctx.vec.fpscr,
+    };
+    (after, ok)
 }
 
 fn dp(x: f64) -> u128 {
@@ -189,7 +202,7 @@ fn fr_tells_that_the_magnitude_was_rounded_up() {
                 let (cut, _) = run(insn, &set, 1);
                 for rn in [0, 2, 3] {
                     let (got, _) = run(insn, &set, rn);
-                    let magnitude = |s: &VecState| s.vsr[1] << 1;
+                    let magnitude = |s: &After| s.vsr[1] << 1;
                     let up = magnitude(&got) > magnitude(&cut);
                     assert_eq!(got.fpscr & FR != 0, up, "{insn:#x} {set:x?} RN {rn}");
                     // Overflow is inexact in every mode.

@@ -125,7 +125,7 @@ fn bounds(c: &mut VecCtx) -> Run {
         u32::from(above) << 31 | u32::from(below) << 30
     });
     if c.insn & 0x400 != 0 {
-        c.cr[6] = if r == 0 { 2 } else { 0 };
+        c.set_cr(6, if r == 0 { 2 } else { 0 });
     }
     c.set_vrt(r)
 }

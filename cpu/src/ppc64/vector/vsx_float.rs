@@ -271,7 +271,7 @@ const S64: u64 = 1 << 63;
 const S32: u32 = 1 << 31;
 
 fn bf(c: &mut VecCtx, code: u8) -> Run {
-    c.cr[(c.insn >> 23 & 7) as usize] = code;
+    c.set_cr((c.insn >> 23 & 7) as usize, code);
     Ok(())
 }
 
@@ -462,16 +462,16 @@ pub(super) const OPS: &[VecOp] = &[
     }),
     raw("xsxexpdp", 0x001f_07fd, 347 << 2, |c| {
         let t = c.f_t();
-        c.gpr[t] = (c.xb() >> 116 & 0x7ff) as u64;
+        c.set_gpr(t, (c.xb() >> 116 & 0x7ff) as u64);
         Ok(())
     }),
     raw("xsxsigdp", 0x001f_07fd, 1 << 16 | 347 << 2, |c| {
         let t = c.f_t();
-        c.gpr[t] = significand((c.xb() >> 64) as u64);
+        c.set_gpr(t, significand((c.xb() >> 64) as u64));
         Ok(())
     }),
     raw("xsiexpdp", 0x0000_07fe, 918 << 1, |c| {
-        let (a, b) = (c.gpr[c.f_a()], c.gpr[c.f_b()]);
+        let (a, b) = (c.gpr(c.f_a()), c.gpr(c.f_b()));
         c.set_xt(u128::from(insert_exp(a, b)) << 64)
     }),
     xx2("xvxexpdp", 475, 0, |c| {

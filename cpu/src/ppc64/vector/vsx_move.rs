@@ -9,12 +9,12 @@ const fn mv(name: &'static str, xo: u32, run: fn(&mut VecCtx) -> Run) -> VecOp {
 }
 
 fn gpr_ra(c: &VecCtx) -> u64 {
-    c.gpr[c.f_a()]
+    c.gpr(c.f_a())
 }
 
 fn set_gpr(c: &mut VecCtx, value: u64) -> Run {
     let n = c.f_a();
-    c.gpr[n] = value;
+    c.set_gpr(n, value);
     Ok(())
 }
 
@@ -75,7 +75,7 @@ pub(super) const OPS: &[VecOp] = &[
     .high(1),
     xx1("mtvsrdd", 435, |c| {
         let high = if c.f_a() == 0 { 0 } else { gpr_ra(c) };
-        let low = c.gpr[c.f_b()];
+        let low = c.gpr(c.f_b());
         c.set_xt(u128::from(high) << 64 | u128::from(low))
     })
     .high(1),

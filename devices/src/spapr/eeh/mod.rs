@@ -191,10 +191,14 @@ impl PeHealth {
     }
 
     /// Takes the armed error if it is this one.
+    #[inline]
     fn strike(&self, hit: impl Fn(&Injection) -> bool) -> bool {
-        if !self.shared.armed.load(Ordering::Relaxed) {
-            return false;
-        }
+        self.shared.armed.load(Ordering::Relaxed) && self.strike_armed(hit)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn strike_armed(&self, hit: impl Fn(&Injection) -> bool) -> bool {
         let mut injection = self.injection();
         let struck = injection.as_ref().is_some_and(hit);
         if struck {
@@ -202,6 +206,12 @@ impl PeHealth {
             self.shared.armed.store(false, Ordering::Relaxed);
         }
         struck
+    }
+
+    /// False if [`PeHealth::check_dma`] lets every DMA pass.
+    #[inline]
+    pub fn minds_dma(&self) -> bool {
+        self.stops() & DMA_STOPPED != 0 || self.shared.armed.load(Ordering::Relaxed)
     }
 
     /// Whether a DMA may pass.

@@ -56,7 +56,7 @@ impl State {
         let buid = u64::from(buid_hi) << 32 | u64::from(buid_lo);
         self.pes
             .iter()
-            .position(|pe| pe.config.buid == buid && pe.config.has_address(config_addr))
+            .position(|pe| pe.config().buid == buid && pe.config().has_address(config_addr))
             .ok_or(RTAS_PARAMETER_ERROR)
     }
 
@@ -75,7 +75,7 @@ impl State {
         let constant = self.personality.laxities.contains(Laxities::CONSTANT_QUERY);
         let available = if constant {
             let buid = u64::from(buid_hi) << 32 | u64::from(buid_lo);
-            let known = self.pes.iter().any(|pe| pe.config.buid == buid);
+            let known = self.pes.iter().any(|pe| pe.config().buid == buid);
             known
                 .then_some(self.personality.windows)
                 .ok_or(RTAS_PARAMETER_ERROR)?
@@ -150,7 +150,7 @@ impl State {
         let pe = self
             .pes
             .iter()
-            .position(|pe| pe.windows.iter().any(|w| w.liobn == liobn))
+            .position(|pe| pe.windows.contains(&liobn))
             .ok_or(RTAS_PARAMETER_ERROR)?;
         let dynamic = self
             .windows
@@ -192,29 +192,31 @@ impl State {
         let Some(pe) = self.pes.get(pe) else {
             return false;
         };
-        pe.windows.iter().any(|r| {
-            self.windows
-                .get(&r.liobn)
-                .is_some_and(|w| w.kind == Kind::Dynamic)
+        pe.windows.iter().any(|liobn| {
+            let window = self.windows.get(liobn);
+            window.is_some_and(|w| w.kind == Kind::Dynamic)
         })
     }
 
     /// Puts the default window back in its old place if it is gone.
     fn restore_default(&mut self, pe: usize) {
-        let Some(liobn) = self.pes.get(pe).map(|pe| pe.config.liobn) else {
+        let Some(liobn) = self.pes.get(pe).map(|pe| pe.config().liobn) else {
             return;
         };
         if !self.windows.contains_key(&liobn) {
-            let p = self.personality;
-            self.insert_window(
-                Some(pe),
-                liobn,
-                p.default_base,
-                p.default_size,
-                p.default_page_shift,
-                Kind::Default,
-            );
+            self.insert_default(pe);
         }
+    }
+
+    /// Adds the default window of a PE, which is not there.
+    pub(super) fn insert_default(&mut self, pe: usize) {
+        let Some(liobn) = self.pes.get(pe).map(|pe| pe.config().liobn) else {
+            return;
+        };
+        let p = self.personality;
+        let (base, size) = (p.default_base, p.default_size);
+        let shift = p.default_page_shift;
+        self.insert_window(Some(pe), liobn, base, size, shift, Kind::Default);
     }
 
     /// Removes the dynamic windows, restores the default window and empties it.
@@ -222,11 +224,11 @@ impl State {
         let Some(state) = self.pes.get(pe) else {
             return;
         };
-        let default = state.config.liobn;
+        let default = state.config().liobn;
         let dynamic: Vec<Liobn> = state
             .windows
             .iter()
-            .map(|w| w.liobn)
+            .copied()
             .filter(|l| *l != default)
             .collect();
         for liobn in dynamic {
@@ -237,7 +239,8 @@ impl State {
         }
         self.restore_default(pe);
         if let Some(window) = self.windows.get_mut(&default) {
-            window.table.clear(&mut self.budget);
+            window.table.clear(&mut self.chunks);
+            window.show();
         }
     }
 
@@ -249,7 +252,9 @@ impl State {
             base: p.default_base,
             size: p.default_size,
         });
-        taken.extend(self.pes.get(pe)?.windows.iter().map(|w| Reserved {
+        let windows = self.pes.get(pe)?.windows.iter();
+        let windows = windows.filter_map(|l| self.windows.get(l));
+        taken.extend(windows.map(|w| Reserved {
             base: w.base,
             size: w.size,
         }));
@@ -263,23 +268,21 @@ impl State {
 
     /// The lowest LIOBN above the PE's default that names nothing, nor a default window that may come back.
     fn free_liobn(&self, pe: usize) -> Option<Liobn> {
-        let default = self.pes.get(pe)?.config.liobn;
-        let taken = |l: Liobn| {
-            self.windows.contains_key(&l) || self.pes.iter().any(|pe| pe.config.liobn == l)
-        };
+        let default = self.pes.get(pe)?.config().liobn;
         (default.0.checked_add(1)?..=u32::MAX)
             .take(self.windows.len() + self.pes.len() + 1)
             .map(Liobn)
-            .find(|l| !taken(*l))
+            .find(|l| !self.names(*l))
     }
 
     fn remove_window(&mut self, pe: usize, liobn: Liobn) {
         if let Some(pe) = self.pes.get_mut(pe) {
-            pe.windows.retain(|w| w.liobn != liobn);
+            pe.windows.retain(|l| *l != liobn);
         }
-        if let Some(window) = self.windows.remove(&liobn) {
-            self.budget.used -= window.table.chunks();
-            self.remember(&window);
+        if let Some(mut window) = self.windows.remove(&liobn) {
+            self.remember(window.report(Some(self.now_ns)));
+            window.hide();
+            window.table.clear(&mut self.chunks);
         }
     }
 
@@ -297,7 +300,8 @@ impl State {
         window.created_ns = self.now_ns;
         self.next_order += 1;
         if let Some(pe) = pe.and_then(|pe| self.pes.get_mut(pe)) {
-            pe.windows.push(super::WindowRef { base, size, liobn });
+            pe.windows.push(liobn);
+            window.show_in(&pe.endpoint);
         }
         self.windows.insert(liobn, window);
     }

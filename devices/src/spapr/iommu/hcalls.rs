@@ -17,67 +17,123 @@ use crate::spapr::hcall::{
     H_PUT_TCE_INDIRECT, H_STUFF_TCE, H_SUCCESS, Reply, Status,
 };
 
-/// Success with or without a value for R4, or a status (which may come with a value: H_PARTIAL does).
-type Answer = Result<Option<u64>, Reply>;
+/// How a call ends that gives no value.
+type Done = Result<(), Status>;
+
+/// Which call a number means.
+pub(super) fn kind(nr: u64) -> Option<Refusable> {
+    KINDS.into_iter().find(|(_, n)| *n == nr).map(|(k, _)| k)
+}
+
+/// How many calls there were of each kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counts([u64; KINDS.len()]);
+
+const KINDS: [(Refusable, u64); 4] = [
+    (Refusable::Put, H_PUT_TCE),
+    (Refusable::Get, H_GET_TCE),
+    (Refusable::Indirect, H_PUT_TCE_INDIRECT),
+    (Refusable::Stuff, H_STUFF_TCE),
+];
+
+impl Counts {
+    fn add(&mut self, kind: Refusable) {
+        let mut counts = self.0.iter_mut().zip(KINDS);
+        if let Some((count, _)) = counts.find(|(_, k)| k.0 == kind) {
+            *count = count.saturating_add(1);
+        }
+    }
+
+    /// Number of the call, and how many there were, of those that there were.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u64, u64)> {
+        let counts = KINDS.into_iter().zip(self.0);
+        counts.map(|((_, nr), n)| (nr, n)).filter(|(_, n)| *n > 0)
+    }
+
+    /// From what [`Counts::iter`] gave.
+    pub(super) fn from_map(map: &BTreeMap<u64, u64>) -> Self {
+        Counts(KINDS.map(|(_, nr)| map.get(&nr).copied().unwrap_or(0)))
+    }
+}
 
 impl State {
-    /// Carries out a TCE hypercall; None for any other number.
-    pub(super) fn hcall(&mut self, nr: u64, args: &[u64], ram: &GuestRam) -> Option<Reply> {
+    /// Carries out a hypercall that sets entries.
+    #[inline]
+    pub(super) fn set_call(&mut self, kind: Refusable, args: &[u64], ram: &GuestRam) -> Status {
         let arg = |i: usize| args.get(i).copied().unwrap_or(0);
-        let kind = match nr {
-            H_PUT_TCE => Refusable::Put,
-            H_GET_TCE => Refusable::Get,
-            H_PUT_TCE_INDIRECT => Refusable::Indirect,
-            H_STUFF_TCE => Refusable::Stuff,
-            _ => return None,
-        };
-        let answer = match self.refusals.next(kind) {
-            Some(status) => Err(Status(status.into()).into()),
+        let done = match self.refusals.next(kind) {
+            Some(status) => Err(Status(status.into())),
             None => match kind {
                 Refusable::Put => self.put_tce(arg(0), arg(1), arg(2)),
-                Refusable::Get => self.get_tce(arg(0), arg(1)),
                 Refusable::Indirect => self.put_tce_indirect(arg(0), arg(1), arg(2), arg(3), ram),
                 _ => self.stuff_tce(arg(0), arg(1), arg(2), arg(3)),
             },
         };
-        let count = self.hcalls.entry(nr).or_default();
-        *count = count.saturating_add(1);
-        Some(match answer {
-            Ok(None) => H_SUCCESS.into(),
-            Ok(Some(value)) => Reply::with(&[value]),
-            Err(reply) => {
-                *self.hcall_errors.entry((nr, reply.status.0)).or_default() += 1;
-                reply
-            }
-        })
+        let status = done.err().unwrap_or(H_SUCCESS);
+        self.count(kind, status);
+        status
     }
 
-    fn put_tce(&mut self, liobn: u64, ioba: u64, tce: u64) -> Answer {
+    /// Carries out H_GET_TCE.
+    pub(super) fn get_call(&mut self, args: &[u64]) -> Reply {
+        let arg = |i: usize| args.get(i).copied().unwrap_or(0);
+        let reply = match self.refusals.next(Refusable::Get) {
+            Some(status) => Status(status.into()).into(),
+            None => match self.get_tce(arg(0), arg(1)) {
+                Ok((status, tce)) => Reply {
+                    status,
+                    ..Reply::with(&[tce.0])
+                },
+                Err(status) => status.into(),
+            },
+        };
+        self.count(Refusable::Get, reply.status);
+        reply
+    }
+
+    #[inline]
+    fn count(&mut self, kind: Refusable, status: Status) {
+        self.hcalls.add(kind);
+        if status != H_SUCCESS {
+            self.count_failure(kind, status);
+        }
+    }
+
+    #[cold]
+    fn count_failure(&mut self, kind: Refusable, status: Status) {
+        if let Some((_, nr)) = KINDS.into_iter().find(|(k, _)| *k == kind) {
+            *self.hcall_errors.entry((nr, status.0)).or_default() += 1;
+        }
+    }
+
+    fn put_tce(&mut self, liobn: u64, ioba: u64, tce: u64) -> Done {
         let lax = self.personality.laxities;
         let window = window_of(&mut self.windows, liobn)?;
         let (entry, _) = entries(window, ioba, 1, lax)?;
         check_tce(window, &self.memory, tce, lax)?;
         window
             .table
-            .write(entry, &[tce], &mut self.budget)
+            .set(entry, tce, &mut self.chunks)
             .map_err(|_| H_NOT_ENOUGH_RESOURCES)?;
-        Ok(None)
+        window.show();
+        Ok(())
     }
 
-    fn get_tce(&mut self, liobn: u64, ioba: u64) -> Answer {
+    /// The entry, with H_PARTIAL if its page is not the partition's.
+    fn get_tce(&mut self, liobn: u64, ioba: u64) -> Result<(Status, Tce), Status> {
         let lax = self.personality.laxities;
         let window = window_of(&mut self.windows, liobn)?;
         let (entry, _) = entries(window, ioba, 1, lax)?;
-        let tce = window.table.get(entry);
+        let tce = window.table.tree().get(self.chunks.store(), entry);
         // An entry was checked when it was set, but memory may have been taken from the partition since.
-        if check_tce(window, &self.memory, tce.0, lax).is_err() {
-            let mut reply = Reply::with(&[tce.0]);
-            reply.status = H_PARTIAL;
-            return Err(reply);
-        }
-        Ok(Some(tce.0))
+        let status = match check_tce(window, &self.memory, tce.0, lax) {
+            Ok(()) => H_SUCCESS,
+            Err(_) => H_PARTIAL,
+        };
+        Ok((status, tce))
     }
 
+    #[inline(never)]
     fn put_tce_indirect(
         &mut self,
         liobn: u64,
@@ -85,16 +141,16 @@ impl State {
         list: u64,
         n: u64,
         ram: &GuestRam,
-    ) -> Answer {
+    ) -> Done {
         let lax = self.personality.laxities;
         if (liobn as i64) < 0 {
             // The Multi-TCE-Table option, which is not offered.
-            return Err(H_FUNCTION.into());
+            return Err(H_FUNCTION);
         }
         let window = window_of(&mut self.windows, liobn)?;
         let list_is_good = self.memory.holds(list, LIST_PAGE) || lax.contains(Laxities::ANY_LIST);
         if n > MAX_TCES_PER_CALL || !list.is_multiple_of(LIST_PAGE) || !list_is_good {
-            return Err(H_PARAMETER.into());
+            return Err(H_PARAMETER);
         }
         let (entry, fitting) = entries(window, ioba, n, lax)?;
         // Another CPU may be writing the list: what is checked must be what is used.
@@ -103,7 +159,7 @@ impl State {
         let (bytes, tces) = (&mut bytes[..fitting * 8], &mut tces[..fitting]);
         if ram.read_slice(bytes, GuestAddress(list)).is_err() {
             if !lax.contains(Laxities::ANY_LIST) {
-                return Err(H_PARAMETER.into());
+                return Err(H_PARAMETER);
             }
             bytes.fill(0);
         }
@@ -113,12 +169,13 @@ impl State {
         }
         window
             .table
-            .write(entry, tces, &mut self.budget)
+            .write(entry, tces, &mut self.chunks)
             .map_err(|_| H_NOT_ENOUGH_RESOURCES)?;
+        window.show();
         whole(fitting, n)
     }
 
-    fn stuff_tce(&mut self, liobn: u64, ioba: u64, tce: u64, n: u64) -> Answer {
+    fn stuff_tce(&mut self, liobn: u64, ioba: u64, tce: u64, n: u64) -> Done {
         let lax = self.personality.laxities;
         let window = window_of(&mut self.windows, liobn)?;
         let most = if lax.contains(Laxities::ANY_COUNT) {
@@ -127,14 +184,15 @@ impl State {
             MAX_TCES_PER_CALL
         };
         if n > most {
-            return Err(H_P4.into());
+            return Err(H_P4);
         }
         let (entry, fitting) = entries(window, ioba, n, lax)?;
         check_tce(window, &self.memory, tce, lax)?;
         window
             .table
-            .fill(entry, fitting, tce, &mut self.budget)
+            .fill(entry, fitting, tce, &mut self.chunks)
             .map_err(|_| H_NOT_ENOUGH_RESOURCES)?;
+        window.show();
         whole(fitting, n)
     }
 }
@@ -161,11 +219,11 @@ fn entries(window: &Window, ioba: u64, n: u64, lax: Laxities) -> Result<(u64, us
 }
 
 /// The answer once `done` of `n` entries are set.
-fn whole(done: usize, n: u64) -> Answer {
+fn whole(done: usize, n: u64) -> Done {
     if done as u64 == n {
-        Ok(None)
+        Ok(())
     } else {
-        Err(H_PARAMETER.into())
+        Err(H_PARAMETER)
     }
 }
 

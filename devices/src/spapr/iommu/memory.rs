@@ -2,7 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::table::Budget;
 use super::window::Window;
 use super::{SpaprIommu, State};
 
@@ -76,10 +75,7 @@ impl Memory {
 
 impl State {
     pub(super) fn set_memory(&mut self, memory: Memory) {
-        self.budget = Budget {
-            used: self.budget.used,
-            ..Budget::for_ram(memory.total())
-        };
+        self.chunks.set_ram(memory.total());
         self.memory = memory;
     }
 }
@@ -88,12 +84,12 @@ impl SpaprIommu {
     /// Memory of the partition ends at `ram_size` from now on: entries may name pages below it. Entries that name pages above stay;
     /// H_GET_TCE answers H_PARTIAL for them.
     pub fn set_ram_size(&self, ram_size: u64) {
-        self.write().set_memory(Memory::new(ram_size));
+        self.lock().set_memory(Memory::new(ram_size));
     }
 
     /// Gives the partition `size` more bytes of memory at `start`.
     pub fn add_memory(&self, start: u64, size: u64) {
-        let mut state = self.write();
+        let mut state = self.lock();
         let mut memory = state.memory.clone();
         memory.add(start, size);
         state.set_memory(memory);
@@ -101,11 +97,12 @@ impl SpaprIommu {
 
     /// Takes `size` bytes of memory at `start` away. False, and nothing changes, while an entry still names some of it.
     pub fn remove_memory(&self, start: u64, size: u64) -> bool {
-        let mut state = self.write();
+        let mut state = self.lock();
         let end = start.saturating_add(size);
+        let store = state.chunks.store();
         let named = |w: &Window| {
             let page = 1u64 << w.page_shift;
-            w.table.entries().any(|(_, tce)| {
+            w.table.entries(store).any(|(_, tce)| {
                 tce.is_mapped() && tce.address() < end && start < tce.address().saturating_add(page)
             })
         };

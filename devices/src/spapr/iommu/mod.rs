@@ -10,16 +10,22 @@
 //! device: DmaPort (requester, address, length) ---------------------------'
 //! ```
 //!
-//! [`SpaprIommu`] owns the state and is the only part with a lock. [`spec`] has layouts, [`rules`] the choices a platform makes, as data.
-//! Every call checks first and changes after, so an error leaves the state as it was. Translation only reads, and does not allocate.
+//! [`SpaprIommu`] owns the state, behind a lock. [`spec`] has layouts, [`rules`] the choices a platform makes, as data. Every call checks
+//! first and changes after, so an error leaves the state as it was. Translation only reads, and neither locks nor allocates: it sees
+//! endpoints (`endpoint`) and their tables ([`store`]) through a gate (`gate`), and a call that changes them returns after the DMA has
+//! ended that could use what was there before.
 
 mod ddw;
+mod endpoint;
+mod gate;
 mod hcalls;
 pub mod memory;
 pub mod report;
 pub mod rules;
 pub mod snapshot;
 pub mod spec;
+pub mod store;
+mod sync;
 pub mod table;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
@@ -28,15 +34,18 @@ mod tests;
 pub mod window;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard};
 
+use self::endpoint::{Endpoint, Refused};
+use self::gate::Gate;
 use self::memory::Memory;
 use self::report::{DdwCall, IommuReport, WindowReport};
 use self::rules::{Personality, Refusable, Refusal, Refusals};
 use self::spec::{Liobn, TCE_4K_SHIFT};
-use self::table::Budget;
+use self::store::{Chunks, Store};
 use self::window::{Kind, Window};
-use crate::dma::{DmaFault, DmaRequest, FaultReason, Piece, SourceId, Translator};
+use crate::dma::{Access, DmaFault, DmaRequest, FaultReason, Piece, SourceId, Translator};
 use crate::memory::GuestRam;
 use crate::spapr::eeh::PeHealth;
 use crate::spapr::hcall::{self, Reply};
@@ -138,30 +147,19 @@ pub struct DtWindow {
     pub extensions: u32,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct WindowRef {
-    base: u64,
-    size: u64,
-    liobn: Liobn,
-}
-
 #[derive(Debug)]
 struct Pe {
-    config: PeConfig,
-    /// What exists now, for translation.
-    windows: Vec<WindowRef>,
-    /// Stops its DMA after an error, if someone watches it.
-    health: Option<PeHealth>,
+    /// What translations see.
+    endpoint: Arc<Endpoint>,
+    /// What exists now, in the order in which it came into being.
+    windows: Vec<Liobn>,
     /// In limited address mode: windows lie above 4 GiB, but as low as possible.
     limited: bool,
 }
 
 impl Pe {
-    /// A DMA error.
-    fn error(&self) {
-        if let Some(health) = &self.health {
-            health.error();
-        }
+    fn config(&self) -> &PeConfig {
+        &self.endpoint.config
     }
 }
 
@@ -172,53 +170,28 @@ struct State {
     refusals: Refusals,
     pes: Vec<Pe>,
     windows: BTreeMap<Liobn, Window>,
-    budget: Budget,
+    chunks: Chunks,
     next_order: u64,
     now_ns: u64,
     past: VecDeque<WindowReport>,
     past_dropped: u64,
     calls: Vec<DdwCall>,
     calls_dropped: u64,
-    hcalls: BTreeMap<u64, u64>,
+    hcalls: hcalls::Counts,
     hcall_errors: BTreeMap<(u64, i64), u64>,
 }
 
 impl State {
-    fn remember(&mut self, window: &Window) {
+    fn remember(&mut self, report: WindowReport) {
         if self.past.len() == MAX_PAST {
             self.past.pop_front();
             self.past_dropped += 1;
         }
-        self.past.push_back(window.report(Some(self.now_ns)));
+        self.past.push_back(report);
     }
 
-    fn pe_of_source(&self, buid: Option<u64>, source: SourceId) -> Result<&Pe, FaultReason> {
-        let mine = |pe: &&Pe| {
-            buid.is_none_or(|b| b == pe.config.buid) && pe.config.members.contains(source)
-        };
-        self.pes.iter().find(mine).ok_or(NO_PE)
-    }
-
-    /// Translates a prefix of a request; an error stops the PE if its errors are handled so.
-    fn translate(&self, buid: Option<u64>, request: &DmaRequest) -> Result<Piece, FaultReason> {
-        let pe = self.pe_of_source(buid, request.source)?;
-        if let Some(health) = &pe.health {
-            health.check_dma(request.access, request.iova.0)?;
-        }
-        let (window, offset) = self.find(pe, request.iova.0).inspect_err(|_| pe.error())?;
-        window
-            .translate(offset, request.len, request.access)
-            .inspect_err(|_| pe.error())
-    }
-
-    /// The window of a PE that holds `iova`, and the offset in it.
-    fn find(&self, pe: &Pe, iova: u64) -> Result<(&Window, u64), FaultReason> {
-        let hit = pe.windows.iter().find_map(|w| {
-            let offset = iova.checked_sub(w.base)?;
-            (offset < w.size).then_some((w.liobn, offset))
-        });
-        let (liobn, offset) = hit.ok_or(NO_WINDOW)?;
-        Ok((self.windows.get(&liobn).ok_or(NO_WINDOW)?, offset))
+    fn names(&self, liobn: Liobn) -> bool {
+        self.windows.contains_key(&liobn) || self.pes.iter().any(|pe| pe.config().liobn == liobn)
     }
 }
 
@@ -228,73 +201,93 @@ struct FaultLog {
     total: u64,
 }
 
+/// What translations use without the state's lock.
 #[derive(Debug)]
-struct Inner {
-    state: RwLock<State>,
+struct Shared {
+    gate: Gate,
     faults: Mutex<FaultLog>,
 }
 
 /// The IOMMU of a pseries machine: all PEs, windows and tables. Cheap to clone; clones are the same unit.
 ///
-/// As a [`Translator`] it finds the first PE with the requester in it; [`SpaprIommu::for_phb`] looks at one host bridge only.
+/// As a [`Translator`] it finds the first PE with the requester in it, which takes its lock; [`SpaprIommu::for_phb`] looks at one host
+/// bridge only, without it.
 #[derive(Clone, Debug)]
 pub struct SpaprIommu {
-    inner: Arc<Inner>,
+    state: Arc<Mutex<State>>,
+    shared: Arc<Shared>,
+    store: Arc<Store>,
 }
 
 /// The IOMMU as functions below one host bridge see it.
 #[derive(Clone, Debug)]
 pub struct PhbTranslator {
     iommu: SpaprIommu,
-    buid: u64,
+    endpoints: Vec<Arc<Endpoint>>,
 }
 
 impl SpaprIommu {
     /// A unit without PEs, for a partition with `ram_size` bytes of RAM from real address 0.
     pub fn new(ram_size: u64, personality: Personality) -> Self {
+        Self::with_most_memory(ram_size, ram_size, personality)
+    }
+
+    /// The same, for a partition that may get more memory, up to `most` bytes: tables have room for that.
+    pub fn with_most_memory(ram_size: u64, most: u64, personality: Personality) -> Self {
+        let chunks = Chunks::new(ram_size, most);
+        let faults = FaultLog {
+            last: VecDeque::with_capacity(MAX_FAULTS),
+            total: 0,
+        };
+        let shared = Shared {
+            gate: Gate::default(),
+            faults: Mutex::new(faults),
+        };
+        let store = chunks.store().clone();
         let state = State {
             memory: Memory::new(ram_size),
             personality,
             refusals: Refusals::default(),
             pes: Vec::new(),
             windows: BTreeMap::new(),
-            budget: Budget::for_ram(ram_size),
+            chunks,
             next_order: 0,
             now_ns: 0,
             past: VecDeque::new(),
             past_dropped: 0,
             calls: Vec::new(),
             calls_dropped: 0,
-            hcalls: BTreeMap::new(),
+            hcalls: hcalls::Counts::default(),
             hcall_errors: BTreeMap::new(),
         };
-        let faults = FaultLog {
-            last: VecDeque::with_capacity(MAX_FAULTS),
-            total: 0,
-        };
         SpaprIommu {
-            inner: Arc::new(Inner {
-                state: RwLock::new(state),
-                faults: Mutex::new(faults),
-            }),
+            state: Arc::new(Mutex::new(state)),
+            shared: Arc::new(shared),
+            store,
         }
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, State> {
-        self.inner.state.read().unwrap_or_else(|e| e.into_inner())
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, State> {
-        self.inner.state.write().unwrap_or_else(|e| e.into_inner())
+    /// Changes what translations see. Returns after DMA in flight has ended, which may use what was there before.
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let result = {
+            let mut state = self.lock();
+            self.shared.gate.change(|| change(&mut state))
+        };
+        self.shared.gate.wait();
+        result
     }
 
     fn faults(&self) -> MutexGuard<'_, FaultLog> {
-        self.inner.faults.lock().unwrap_or_else(|e| e.into_inner())
+        self.shared.faults.lock().unwrap_or_else(|e| e.into_inner())
     }
 
     /// Injects refusals, which count calls from now on. Replaces earlier ones.
     pub fn refuse(&self, refusals: Vec<Refusal>) {
-        self.write().refusals = Refusals::new(refusals);
+        self.lock().refusals = Refusals::new(refusals);
     }
 
     /// Adds a PE with its default window.
@@ -302,29 +295,20 @@ impl SpaprIommu {
     /// # Errors
     /// [`ConfigError::LiobnInUse`].
     pub fn add_pe(&self, config: PeConfig) -> Result<(), ConfigError> {
-        let mut state = self.write();
-        let liobn = config.liobn;
-        if state.windows.contains_key(&liobn) || state.pes.iter().any(|pe| pe.config.liobn == liobn)
-        {
-            return Err(ConfigError::LiobnInUse(liobn));
-        }
-        let p = state.personality;
-        let pe = state.pes.len();
-        state.pes.push(Pe {
-            config,
-            windows: Vec::with_capacity(p.windows as usize),
-            health: None,
-            limited: false,
-        });
-        state.insert_window(
-            Some(pe),
-            liobn,
-            p.default_base,
-            p.default_size,
-            p.default_page_shift,
-            Kind::Default,
-        );
-        Ok(())
+        self.change(|state| {
+            let liobn = config.liobn;
+            if state.names(liobn) {
+                return Err(ConfigError::LiobnInUse(liobn));
+            }
+            let pe = state.pes.len();
+            state.pes.push(Pe {
+                endpoint: Arc::new(Endpoint::new(config)),
+                windows: Vec::with_capacity(state.personality.windows as usize),
+                limited: false,
+            });
+            state.insert_default(pe);
+            Ok(())
+        })
     }
 
     /// Adds the window of a virtual I/O device: 4 KiB pages, reached by hypercall only.
@@ -332,9 +316,8 @@ impl SpaprIommu {
     /// # Errors
     /// [`ConfigError`].
     pub fn add_vio_window(&self, liobn: Liobn, base: u64, size: u64) -> Result<(), ConfigError> {
-        let mut state = self.write();
-        if state.windows.contains_key(&liobn) || state.pes.iter().any(|pe| pe.config.liobn == liobn)
-        {
+        let mut state = self.lock();
+        if state.names(liobn) {
             return Err(ConfigError::LiobnInUse(liobn));
         }
         let page = 1u64 << TCE_4K_SHIFT;
@@ -349,69 +332,69 @@ impl SpaprIommu {
         Ok(())
     }
 
-    /// Gives the PEs below a host bridge their health: their DMA errors go there, and it may stop their DMA.
+    /// Gives the PEs below a host bridge their health: their DMA errors go there, and it may stop their DMA. Done once.
     pub fn watch(&self, buid: u64, health: &PeHealth) {
-        for pe in self
-            .write()
-            .pes
-            .iter_mut()
-            .filter(|pe| pe.config.buid == buid)
-        {
-            pe.health = Some(health.clone());
+        for pe in self.lock().pes.iter().filter(|p| p.config().buid == buid) {
+            pe.endpoint.health.get_or_init(|| health.clone());
         }
     }
 
     /// Tells the unit the virtual time in nanoseconds: windows and dynamic-window calls of the report carry it.
     pub fn set_now(&self, now_ns: u64) {
-        self.write().now_ns = now_ns;
+        self.lock().now_ns = now_ns;
     }
 
-    /// The translator for functions below one host bridge.
+    /// The translator for functions below one host bridge, which has all its PEs.
     pub fn for_phb(&self, buid: u64) -> PhbTranslator {
+        let state = self.lock();
+        let mine = state.pes.iter().filter(|pe| pe.config().buid == buid);
         PhbTranslator {
             iommu: self.clone(),
-            buid,
+            endpoints: mine.map(|pe| pe.endpoint.clone()).collect(),
         }
     }
 
     /// H_PUT_TCE, H_GET_TCE, H_PUT_TCE_INDIRECT and H_STUFF_TCE; None for any other number. `args` are r4 onwards.
+    ///
+    /// Not to be called within a DMA of the same thread, whose end it would wait for; the same holds for what else changes windows.
     pub fn hcall(&self, nr: u64, args: &[u64], ram: &GuestRam) -> Option<Reply> {
-        self.write().hcall(nr, args, ram)
+        let kind = hcalls::kind(nr)?;
+        Some(match kind {
+            Refusable::Get => self.lock().get_call(args),
+            _ => self.change(|s| s.set_call(kind, args, ram)).into(),
+        })
     }
 
     /// ibm,query-pe-dma-window (config_addr, buid_hi, buid_lo) -> (status, windows available, largest block, page sizes, migration mask);
     /// the block takes two cells, high first, in the six-output form. LoPAR §7.3.14.1.
     pub fn query_pe_dma_window(&self, args: &[u32], rets: &mut [u32]) {
-        self.write()
+        self.lock()
             .ddw(QUERY, args, rets, Refusable::Query, State::query);
     }
 
     /// ibm,create-pe-dma-window (config_addr, buid_hi, buid_lo, page shift, window shift) -> (status, LIOBN, bus address high, low).
     /// LoPAR §7.3.14.2.
     pub fn create_pe_dma_window(&self, args: &[u32], rets: &mut [u32]) {
-        self.write()
-            .ddw(CREATE, args, rets, Refusable::Create, State::create);
+        self.change(|s| s.ddw(CREATE, args, rets, Refusable::Create, State::create));
     }
 
     /// ibm,remove-pe-dma-window (LIOBN) -> (status). LoPAR §7.3.14.3.
     pub fn remove_pe_dma_window(&self, args: &[u32], rets: &mut [u32]) {
-        self.write()
-            .ddw(REMOVE, args, rets, Refusable::Remove, State::remove);
+        self.change(|s| s.ddw(REMOVE, args, rets, Refusable::Remove, State::remove));
     }
 
     /// ibm,reset-pe-dma-window (config_addr, buid_hi, buid_lo[, limited address mode]) -> (status). LoPAR §7.3.14.4.
     pub fn reset_pe_dma_windows(&self, args: &[u32], rets: &mut [u32]) {
-        self.write()
-            .ddw(RESET, args, rets, Refusable::Reset, State::reset_windows);
+        self.change(|s| s.ddw(RESET, args, rets, Refusable::Reset, State::reset_windows));
     }
 
     /// What the node of the (first) PE below a host bridge says.
     pub fn dt_properties(&self, buid: u64) -> Option<DtWindow> {
-        let state = self.read();
-        let pe = state.pes.iter().find(|pe| pe.config.buid == buid)?;
+        let state = self.lock();
+        let pe = state.pes.iter().find(|pe| pe.config().buid == buid)?;
         let p = &state.personality;
         Some(DtWindow {
-            liobn: pe.config.liobn,
+            liobn: pe.config().liobn,
             base: p.default_base,
             size: p.default_size,
             extensions: p.extensions,
@@ -420,14 +403,15 @@ impl SpaprIommu {
 
     /// The state at boot: default windows and VIO windows, empty. What was counted stays.
     pub fn reset(&self) {
-        let mut guard = self.write();
-        let state = &mut *guard;
-        for pe in 0..state.pes.len() {
-            state.reset_pe(pe);
-        }
-        for window in state.windows.values_mut() {
-            window.table.clear(&mut state.budget);
-        }
+        self.change(|state| {
+            for pe in 0..state.pes.len() {
+                state.reset_pe(pe);
+            }
+            for window in state.windows.values_mut() {
+                window.table.clear(&mut state.chunks);
+                window.show();
+            }
+        });
     }
 
     /// What happened so far.
@@ -439,7 +423,7 @@ impl SpaprIommu {
                 log.total,
             )
         };
-        let state = self.read();
+        let state = self.lock();
         let mut windows: Vec<WindowReport> = state.past.iter().cloned().collect();
         windows.extend(state.windows.values().map(|w| w.report(None)));
         windows.sort_by_key(|w| w.order);
@@ -452,61 +436,143 @@ impl SpaprIommu {
             ddw_calls_dropped: state.calls_dropped,
             faults,
             faults_total,
-            hcalls: state.hcalls.iter().map(|(nr, n)| (name(*nr), *n)).collect(),
+            hcalls: state.hcalls.iter().map(|(nr, n)| (name(nr), n)).collect(),
             hcall_errors: state
                 .hcall_errors
                 .iter()
                 .map(|((nr, s), n)| (format!("{} {s}", name(*nr)), *n))
                 .collect(),
-            chunks: state.budget.used,
+            chunks: state.chunks.budget.used,
         }
     }
 
-    fn translate_below(&self, buid: Option<u64>, request: &DmaRequest) -> Result<Piece, DmaFault> {
-        let result = {
-            let state = self.read();
-            state.translate(buid, request)
-        };
-        result.map_err(|reason| {
-            let fault = DmaFault {
-                request: *request,
-                reason,
-            };
-            let mut log = self.faults();
-            log.total = log.total.saturating_add(1);
-            if log.last.len() == MAX_FAULTS {
-                log.last.pop_front();
-            }
-            log.last.push_back(fault);
-            fault
+    /// What `read` gives while no change is under way.
+    fn read<T>(&self, read: impl Fn() -> T) -> T {
+        self.shared.gate.read(&read).unwrap_or_else(|| {
+            let _no_change = self.lock();
+            read()
         })
     }
 
-    fn completed_below(&self, buid: Option<u64>, request: &DmaRequest, piece: &Piece) {
-        let state = self.read();
-        let pe = state.pe_of_source(buid, request.source);
-        if let Ok((window, _)) = pe.and_then(|pe| state.find(pe, request.iova.0)) {
-            window.moved(request.access, piece.len);
+    /// Translates what most requests are: a part of one page that may be accessed. None if it is anything else, or if something
+    /// changes meanwhile; nothing has happened then.
+    #[inline(always)]
+    fn translate_in_page(&self, endpoint: &Endpoint, r: &DmaRequest) -> Option<Piece> {
+        if endpoint.health.get().is_some_and(|h| h.minds_dma()) {
+            return None;
         }
+        let gate = &self.shared.gate;
+        gate.try_read(|| endpoint.translate_in_page(&self.store, r))?
+    }
+
+    /// Translates a prefix of a request by a PE; an error stops the PE if its errors are handled so.
+    #[inline(never)]
+    fn translate_by(&self, endpoint: &Endpoint, r: &DmaRequest) -> Result<Piece, DmaFault> {
+        if let Some(health) = endpoint.health.get()
+            && let Err(reason) = health.check_dma(r.access, r.iova.0)
+        {
+            return Err(self.fault(r, reason));
+        }
+        self.read(|| endpoint.translate(&self.store, r))
+            .map_err(|refused| self.refused(endpoint, r, refused))
+    }
+
+    /// Counts a refusal; it may stop the PE.
+    #[cold]
+    fn refused(&self, endpoint: &Endpoint, request: &DmaRequest, refused: Refused) -> DmaFault {
+        if let Some(slot) = refused.window.and_then(|number| endpoint.slot(number)) {
+            slot.counters.faults.fetch_add(1, Ordering::Relaxed);
+        }
+        endpoint.error();
+        self.fault(request, refused.reason)
+    }
+
+    #[cold]
+    fn fault(&self, request: &DmaRequest, reason: FaultReason) -> DmaFault {
+        let fault = DmaFault {
+            request: *request,
+            reason,
+        };
+        let mut log = self.faults();
+        log.total = log.total.saturating_add(1);
+        if log.last.len() == MAX_FAULTS {
+            log.last.pop_front();
+        }
+        log.last.push_back(fault);
+        fault
+    }
+
+    fn completed_by(&self, endpoint: &Endpoint, request: &DmaRequest, piece: &Piece) {
+        let found = self.read(|| endpoint.find(request.iova.0));
+        if let Some((_, slot, _)) = found {
+            let counter = match request.access {
+                Access::Read => &slot.counters.read,
+                Access::Write => &slot.counters.written,
+            };
+            counter.fetch_add(piece.len, Ordering::Relaxed);
+        }
+    }
+
+    fn endpoint_of(&self, source: SourceId) -> Option<Arc<Endpoint>> {
+        let state = self.lock();
+        let pe = state.pes.iter().find(|pe| pe.endpoint.has(source))?;
+        Some(pe.endpoint.clone())
     }
 }
 
 impl Translator for SpaprIommu {
     fn translate(&self, request: &DmaRequest) -> Result<Piece, DmaFault> {
-        self.translate_below(None, request)
+        match self.endpoint_of(request.source) {
+            Some(endpoint) => self.translate_by(&endpoint, request),
+            None => Err(self.fault(request, NO_PE)),
+        }
     }
 
     fn completed(&self, request: &DmaRequest, piece: &Piece) {
-        self.completed_below(None, request, piece);
+        if let Some(endpoint) = self.endpoint_of(request.source) {
+            self.completed_by(&endpoint, request, piece);
+        }
+    }
+
+    fn enter(&self) -> usize {
+        self.shared.gate.enter()
+    }
+
+    fn leave(&self, token: usize) {
+        self.shared.gate.leave(token);
+    }
+}
+
+impl PhbTranslator {
+    #[inline]
+    fn endpoint_of(&self, source: SourceId) -> Option<&Endpoint> {
+        let endpoint = self.endpoints.iter().find(|e| e.has(source))?;
+        Some(endpoint)
     }
 }
 
 impl Translator for PhbTranslator {
     fn translate(&self, request: &DmaRequest) -> Result<Piece, DmaFault> {
-        self.iommu.translate_below(Some(self.buid), request)
+        let Some(endpoint) = self.endpoint_of(request.source) else {
+            return Err(self.iommu.fault(request, NO_PE));
+        };
+        match self.iommu.translate_in_page(endpoint, request) {
+            Some(piece) => Ok(piece),
+            None => self.iommu.translate_by(endpoint, request),
+        }
     }
 
     fn completed(&self, request: &DmaRequest, piece: &Piece) {
-        self.iommu.completed_below(Some(self.buid), request, piece);
+        if let Some(endpoint) = self.endpoint_of(request.source) {
+            self.iommu.completed_by(endpoint, request, piece);
+        }
+    }
+
+    fn enter(&self) -> usize {
+        self.iommu.shared.gate.enter()
+    }
+
+    fn leave(&self, token: usize) {
+        self.iommu.shared.gate.leave(token);
     }
 }

@@ -10,9 +10,10 @@ use serde::{Deserialize, Serialize};
 use super::memory::Memory;
 use super::rules::{Personality, Refusals};
 use super::spec::Liobn;
-use super::table::{Budget, TceTable};
+use super::store::Store;
+use super::table::{ChunkCount, TableFull};
 use super::window::{Kind, Window};
-use super::{Pe, PeConfig, SpaprIommu, State, WindowRef};
+use super::{Pe, PeConfig, SpaprIommu, State, hcalls};
 use crate::spapr::eeh::SavedHealth;
 
 /// Number of the form, its first field. Raised whenever the form changes.
@@ -84,29 +85,28 @@ fn fingerprint(personality: &Personality) -> String {
 
 fn save_pe(pe: &Pe) -> SavedPe {
     let Pe {
-        config:
-            PeConfig {
-                buid,
-                config_addr,
-                liobn,
-                members: _, // an argument
-            },
+        endpoint, // shows what is saved here
         windows,
-        health,
         limited,
     } = pe;
+    let PeConfig {
+        buid,
+        config_addr,
+        liobn,
+        members: _, // an argument
+    } = &endpoint.config;
     SavedPe {
         buid: *buid,
         config_addr: *config_addr,
         default: liobn.0,
-        windows: windows.iter().map(|w| w.liobn.0).collect(),
+        windows: windows.iter().map(|l| l.0).collect(),
         limited: *limited,
-        health: health.as_ref().map(|h| h.save()),
+        health: endpoint.health.get().map(|h| h.save()),
     }
 }
 
-fn save_window(window: &Window) -> SavedWindow {
-    let report = window.report(None);
+fn save_window(window: &Window, store: &Store) -> SavedWindow {
+    let [bytes_read, bytes_written, faults] = window.counters();
     SavedWindow {
         liobn: window.liobn.0,
         base: window.base,
@@ -116,14 +116,15 @@ fn save_window(window: &Window) -> SavedWindow {
         order: window.order,
         created_ns: window.created_ns,
         peak: window.table.peak(),
-        bytes_read: report.bytes_read,
-        bytes_written: report.bytes_written,
-        faults: report.faults,
-        entries: window.table.entries().map(|(e, t)| (e, t.0)).collect(),
+        bytes_read,
+        bytes_written,
+        faults,
+        entries: window.table.entries(store).map(|(e, t)| (e, t.0)).collect(),
     }
 }
 
-fn restore_window(saved: &SavedWindow, budget: &mut Budget) -> Result<Window, RestoreError> {
+/// An empty window, and the chunks that its entries will need.
+fn restore_window(saved: &SavedWindow) -> Result<(Window, usize), RestoreError> {
     let (shift, size) = (saved.page_shift, saved.size);
     let good = (12..=34).contains(&shift)
         && size != 0
@@ -136,17 +137,16 @@ fn restore_window(saved: &SavedWindow, budget: &mut Budget) -> Result<Window, Re
     let liobn = Liobn(saved.liobn);
     let mut window = Window::new(liobn, saved.base, size, shift, saved.kind, saved.order);
     window.created_ns = saved.created_ns;
-    window.restore_counters(saved.bytes_read, saved.bytes_written, saved.faults);
-    let mut table = TceTable::new(size >> shift);
+    let mut count = ChunkCount::new(window.table.tree());
+    let mut next = 0;
     for &(entry, tce) in &saved.entries {
-        if entry >= table.size() {
-            return Err(damaged("an entry outside of its window"));
+        if entry < next || entry >= window.table.size() || tce == 0 {
+            return Err(damaged("an entry"));
         }
-        table.write(entry, &[tce], budget).map_err(damaged)?;
+        next = entry + 1;
+        count.add(entry, |_| true);
     }
-    table.restore_peak(saved.peak);
-    window.table = table;
-    Ok(window)
+    Ok((window, count.chunks()))
 }
 
 impl State {
@@ -157,7 +157,7 @@ impl State {
             refusals,
             pes,
             windows,
-            budget: _, // follows from the tables
+            chunks,
             next_order,
             now_ns,
             past: _, // history
@@ -174,10 +174,13 @@ impl State {
             next_order: *next_order,
             now_ns: *now_ns,
             refusals: refusals.clone(),
-            hcalls: hcalls.clone(),
+            hcalls: hcalls.iter().collect(),
             hcall_errors: hcall_errors.clone(),
             pes: pes.iter().map(save_pe).collect(),
-            windows: windows.values().map(save_window).collect(),
+            windows: windows
+                .values()
+                .map(|w| save_window(w, chunks.store()))
+                .collect(),
         }
     }
 
@@ -187,9 +190,9 @@ impl State {
             return Err(RestoreError::OtherMachine("rules"));
         }
         let same_pe = |(pe, saved): (&Pe, &SavedPe)| {
-            let c = &pe.config;
+            let c = pe.config();
             (c.buid, c.config_addr, c.liobn.0) == (saved.buid, saved.config_addr, saved.default)
-                && pe.health.is_some() == saved.health.is_some()
+                && pe.endpoint.health.get().is_some() == saved.health.is_some()
         };
         if self.pes.len() != saved.pes.len() || !self.pes.iter().zip(&saved.pes).all(same_pe) {
             return Err(RestoreError::OtherMachine("PEs"));
@@ -209,8 +212,8 @@ impl State {
         saved: &SavedPe,
         windows: &BTreeMap<Liobn, Window>,
         owned: &mut BTreeSet<Liobn>,
-    ) -> Result<Vec<WindowRef>, RestoreError> {
-        let mut refs: Vec<WindowRef> = Vec::new();
+    ) -> Result<Vec<Liobn>, RestoreError> {
+        let mut refs: Vec<&Window> = Vec::new();
         for liobn in saved.windows.iter().copied().map(Liobn) {
             let window = windows
                 .get(&liobn)
@@ -224,20 +227,16 @@ impl State {
                 Kind::Vio => false,
             };
             let last = window.base + (window.size - 1);
-            let clear = |r: &WindowRef| last < r.base || r.base + (r.size - 1) < window.base;
+            let clear = |r: &&Window| last < r.base || r.base + (r.size - 1) < window.base;
             if !good || !owned.insert(liobn) || !refs.iter().all(clear) {
                 return Err(damaged("a PE's windows"));
             }
-            refs.push(WindowRef {
-                base: window.base,
-                size: window.size,
-                liobn,
-            });
+            refs.push(window);
         }
         if refs.len() > self.personality.windows as usize {
             return Err(damaged("too many windows"));
         }
-        Ok(refs)
+        Ok(refs.iter().map(|w| w.liobn).collect())
     }
 
     fn restore(&mut self, saved: Saved) -> Result<(), RestoreError> {
@@ -245,10 +244,14 @@ impl State {
         if !saved.memory.is_whole() {
             return Err(damaged("memory"));
         }
-        let mut budget = Budget::for_ram(saved.memory.total());
-        let mut windows = BTreeMap::new();
+        let caps = self.chunks.caps(saved.memory.total());
+        let (mut windows, mut chunks) = (BTreeMap::new(), 0usize);
         for window in &saved.windows {
-            let window = restore_window(window, &mut budget)?;
+            let (window, needed) = restore_window(window)?;
+            chunks += needed;
+            if needed > caps.per_table || chunks > caps.per_unit {
+                return Err(damaged(TableFull));
+            }
             if windows.insert(window.liobn, window).is_some() {
                 return Err(damaged("two windows of one name"));
             }
@@ -266,20 +269,34 @@ impl State {
             return Err(damaged("a window of no PE"));
         }
         // Nothing fails from here on.
+        for window in self.windows.values_mut() {
+            window.hide();
+            window.table.clear(&mut self.chunks);
+        }
+        self.windows = windows;
+        self.set_memory(saved.memory);
         for ((pe, saved), refs) in self.pes.iter_mut().zip(&saved.pes).zip(refs) {
+            for liobn in &refs {
+                if let Some(window) = self.windows.get_mut(liobn) {
+                    window.show_in(&pe.endpoint);
+                }
+            }
             pe.windows = refs;
             pe.limited = saved.limited;
-            if let (Some(health), Some(saved)) = (&pe.health, &saved.health) {
+            if let (Some(health), Some(saved)) = (pe.endpoint.health.get(), &saved.health) {
                 health.restore(saved);
             }
         }
-        self.memory = saved.memory;
+        for saved in &saved.windows {
+            if let Some(window) = self.windows.get_mut(&Liobn(saved.liobn)) {
+                window.restore(saved.peak, &saved.entries, &mut self.chunks);
+                window.restore_counters([saved.bytes_read, saved.bytes_written, saved.faults]);
+            }
+        }
         self.refusals = saved.refusals;
-        self.windows = windows;
-        self.budget = budget;
         self.next_order = saved.next_order;
         self.now_ns = saved.now_ns;
-        self.hcalls = saved.hcalls;
+        self.hcalls = hcalls::Counts::from_map(&saved.hcalls);
         self.hcall_errors = saved.hcall_errors;
         self.past = VecDeque::new();
         self.past_dropped = 0;
@@ -295,10 +312,10 @@ impl SpaprIommu {
     /// # Errors
     /// In words; none is known.
     pub fn save(&self) -> Result<Vec<u8>, String> {
-        postcard::to_stdvec(&self.read().save()).map_err(|e| e.to_string())
+        postcard::to_stdvec(&self.lock().save()).map_err(|e| e.to_string())
     }
 
-    /// Takes the state of a snapshot. The unit must have been built from the same arguments. DMA that is under way meets either state.
+    /// Takes the state of a snapshot. The unit must have been built from the same arguments. Returns after DMA in flight has ended.
     ///
     /// # Errors
     /// [`RestoreError`]; the unit is then as before.
@@ -308,6 +325,6 @@ impl SpaprIommu {
             return Err(RestoreError::Version(version));
         }
         let saved: Saved = postcard::from_bytes(bytes).map_err(damaged)?;
-        self.write().restore(saved)
+        self.change(|state| state.restore(saved))
     }
 }

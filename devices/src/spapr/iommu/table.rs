@@ -1,73 +1,82 @@
 //! A sparse TCE table: its cost is what is mapped in it, not its size.
 //!
-//! Entries live in chunks of [`CHUNK`]; a chunk exists while one of its entries is not zero. A hint remembers the last chunk found.
+//! A table is a tree of chunks ([`super::store`]). A leaf has entries, another chunk the numbers of chunks below it; a chunk exists while
+//! one of its words is not zero. The depth follows from the table's size: a table of 2^51 entries has six levels.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 
 use super::spec::Tce;
+use super::store::{CHUNK, ChunkId, Chunks, Store};
 
-/// Entries in a chunk.
-pub const CHUNK: usize = 512;
-/// Empty chunks that a table keeps for its next mapping.
-const SPARE: usize = 4;
-const CHUNK_U64: u64 = CHUNK as u64;
+/// Bits of an entry's number that one level decodes.
+const BITS: u32 = CHUNK.trailing_zeros();
+/// Levels of the deepest table.
+pub const MAX_LEVELS: u32 = u64::BITS.div_ceil(BITS);
 
-/// Chunks that tables may hold: a guest that spreads its mappings thin gets H_NOT_ENOUGH_RESOURCES instead of the host's memory.
-///
-/// A table may map all RAM twice with 4 KiB pages, and 8192 chunks (32 MiB) more; all tables of a unit together four times that.
-#[derive(Clone, Copy, Debug)]
-pub struct Budget {
-    /// Most chunks of one table.
-    pub per_table: usize,
-    /// Most chunks of all tables.
-    pub per_unit: usize,
-    /// Chunks in use.
-    pub used: usize,
-}
-
-impl Budget {
-    /// The caps for a partition with `ram_size` bytes of RAM.
-    pub fn for_ram(ram_size: u64) -> Self {
-        let dense = usize::try_from(ram_size.div_ceil(4096 * CHUNK_U64)).unwrap_or(usize::MAX / 16);
-        let per_table = dense.saturating_mul(2).saturating_add(8192);
-        Budget {
-            per_table,
-            per_unit: per_table.saturating_mul(4),
-            used: 0,
-        }
-    }
-}
-
-/// The caps of [`Budget`] do not allow the chunks that a change needs.
+/// The caps of [`super::store::Budget`] do not allow the chunks that a change needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the TCE table has reached its cap")]
 pub struct TableFull;
 
-#[derive(Debug)]
-struct Chunk {
-    key: u64,
-    used: usize,
-    tces: [u64; CHUNK],
+/// Where an entry's word is in a chunk of a level, counted from the leaves.
+#[inline]
+fn index(entry: u64, level: u32) -> usize {
+    (entry >> (level * BITS)) as usize % CHUNK
+}
+
+/// The tree of a table, for who reads it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tree {
+    /// Its top; none while nothing is set.
+    pub root: ChunkId,
+    /// 1 ..= [`MAX_LEVELS`].
+    pub levels: u32,
+}
+
+impl Tree {
+    /// The chunk of `level`, counted from the leaves, on the way to an entry; none if there is none.
+    #[inline]
+    fn chunk(self, store: &Store, entry: u64, level: u32) -> ChunkId {
+        let mut chunk = self.root;
+        for above in (level + 1..self.levels).rev() {
+            chunk = ChunkId(store.word(chunk, index(entry, above)) as u32);
+        }
+        chunk
+    }
+
+    /// The leaf of an entry, and the entry's place in it.
+    #[inline(always)]
+    pub fn leaf(self, store: &Store, entry: u64) -> (ChunkId, usize) {
+        let mut chunk = self.root;
+        let mut shift = self.levels.saturating_sub(1) * BITS;
+        while shift != 0 {
+            chunk = ChunkId(store.word(chunk, (entry >> shift) as usize % CHUNK) as u32);
+            shift -= BITS;
+        }
+        (chunk, index(entry, 0))
+    }
+
+    /// An entry; zero if it was never set. It has to be inside the table.
+    #[inline(always)]
+    pub fn get(self, store: &Store, entry: u64) -> Tce {
+        let (leaf, at) = self.leaf(store, entry);
+        Tce(store.word(leaf, at))
+    }
 }
 
 /// TCEs of one window.
 #[derive(Debug)]
 pub struct TceTable {
     len: u64,
-    slots: Vec<Option<Box<Chunk>>>,
-    free: Vec<u32>,
-    spare: Vec<Box<Chunk>>,
-    index: BTreeMap<u64, u32>,
-    hint: AtomicU32,
+    tree: Tree,
+    chunks: usize,
     mapped: u64,
     peak: u64,
 }
 
-/// The part of a change that falls in one chunk.
+/// The part of a change that falls in one leaf.
 struct Segment {
-    key: u64,
-    in_chunk: usize,
+    first: u64,
     in_list: usize,
     len: usize,
 }
@@ -78,30 +87,64 @@ fn segments(first: u64, n: usize) -> impl Iterator<Item = Segment> {
         if done >= n {
             return None;
         }
-        let entry = first + done as u64;
-        let in_chunk = (entry % CHUNK_U64) as usize;
-        let len = (CHUNK - in_chunk).min(n - done);
+        let first = first + done as u64;
         let segment = Segment {
-            key: entry / CHUNK_U64,
-            in_chunk,
+            first,
             in_list: done,
-            len,
+            len: (CHUNK - index(first, 0)).min(n - done),
         };
-        done += len;
+        done += segment.len;
         Some(segment)
     })
 }
 
+/// Counts the chunks on the ways to entries, which come in order.
+#[derive(Debug)]
+pub struct ChunkCount {
+    levels: u32,
+    /// The last chunk counted of each level, by the bits of its entries that are the same.
+    last: [Option<u64>; MAX_LEVELS as usize],
+    chunks: usize,
+}
+
+impl ChunkCount {
+    /// None yet, for a tree like this one.
+    pub fn new(tree: Tree) -> Self {
+        ChunkCount {
+            levels: tree.levels,
+            last: [None; MAX_LEVELS as usize],
+            chunks: 0,
+        }
+    }
+
+    /// Adds the chunks of the levels that `counts` on the way to an entry, but for those that are counted already.
+    pub fn add(&mut self, entry: u64, counts: impl Fn(u32) -> bool) {
+        for (level, last) in (0..self.levels).zip(&mut self.last) {
+            let number = entry.checked_shr((level + 1) * BITS).unwrap_or(0);
+            if *last != Some(number) && counts(level) {
+                *last = Some(number);
+                self.chunks += 1;
+            }
+        }
+    }
+
+    /// How many there are.
+    pub fn chunks(&self) -> usize {
+        self.chunks
+    }
+}
+
 impl TceTable {
-    /// An empty table of `len` entries. Allocates nothing.
+    /// An empty table of `len` entries, at least 1. Uses no chunk.
     pub fn new(len: u64) -> Self {
+        let bits = u64::BITS - len.saturating_sub(1).leading_zeros();
         TceTable {
             len,
-            slots: Vec::new(),
-            free: Vec::new(),
-            spare: Vec::new(),
-            index: BTreeMap::new(),
-            hint: AtomicU32::new(0),
+            tree: Tree {
+                root: ChunkId::NONE,
+                levels: bits.div_ceil(BITS).max(1),
+            },
+            chunks: 0,
             mapped: 0,
             peak: 0,
         }
@@ -110,6 +153,11 @@ impl TceTable {
     /// Entries that the table has room for.
     pub fn size(&self) -> u64 {
         self.len
+    }
+
+    /// What a reader needs.
+    pub fn tree(&self) -> Tree {
+        self.tree
     }
 
     /// Entries that allow any access.
@@ -124,38 +172,54 @@ impl TceTable {
 
     /// Chunks in use.
     pub fn chunks(&self) -> usize {
-        self.index.len()
-    }
-
-    /// An entry; zero if it was never set or lies outside.
-    pub fn get(&self, entry: u64) -> Tce {
-        let key = entry / CHUNK_U64;
-        Tce(self
-            .chunk(key)
-            .map_or(0, |c| c.tces[(entry % CHUNK_U64) as usize]))
+        self.chunks
     }
 
     /// Every entry that is not zero, in order.
-    pub fn entries(&self) -> impl Iterator<Item = (u64, Tce)> {
-        self.index.keys().flat_map(move |&key| {
-            let tces = self.chunk(key).map(|c| &c.tces[..]).unwrap_or_default();
-            tces.iter()
-                .enumerate()
-                .filter(|(_, t)| **t != 0)
-                .map(move |(i, t)| (key * CHUNK_U64 + i as u64, Tce(*t)))
+    pub fn entries<'a>(&self, store: &'a Store) -> impl Iterator<Item = (u64, Tce)> + use<'a> {
+        let (tree, len) = (self.tree, self.len);
+        let mut at = 0;
+        std::iter::from_fn(move || {
+            while at < len {
+                let absent = (0..tree.levels)
+                    .rev()
+                    .find(|level| tree.chunk(store, at, *level) == ChunkId::NONE);
+                if let Some(level) = absent {
+                    at = after(at, (level + 1) * BITS)?;
+                    continue;
+                }
+                let entry = at;
+                at += 1;
+                let tce = tree.get(store, entry);
+                if tce.0 != 0 {
+                    return Some((entry, tce));
+                }
+            }
+            None
         })
     }
 
-    fn chunk(&self, key: u64) -> Option<&Chunk> {
-        let hint = self.hint.load(Ordering::Relaxed);
-        if let Some(Some(c)) = self.slots.get(hint as usize)
-            && c.key == key
-        {
-            return Some(c);
+    /// Sets an entry.
+    ///
+    /// # Errors
+    /// [`TableFull`]; nothing has changed then.
+    #[inline]
+    pub fn set(&mut self, entry: u64, tce: u64, chunks: &mut Chunks) -> Result<(), TableFull> {
+        let (leaf, at) = self.tree.leaf(chunks.store(), entry);
+        if leaf == ChunkId::NONE {
+            return self.write(entry, &[tce], chunks);
         }
-        let slot = *self.index.get(&key)?;
-        self.hint.store(slot, Ordering::Relaxed);
-        self.slots.get(slot as usize)?.as_deref()
+        let old = chunks.set(leaf, at, tce);
+        self.count(Tce(tce).is_mapped().into(), Tce(old).is_mapped().into());
+        self.peak = self.peak.max(self.mapped);
+        if chunks.used(leaf) == 0 {
+            self.release(entry, chunks);
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, mapped: u64, unmapped: u64) {
+        self.mapped = self.mapped.saturating_add(mapped).saturating_sub(unmapped);
     }
 
     /// Sets entries `first ..` to `tces`.
@@ -166,9 +230,9 @@ impl TceTable {
         &mut self,
         first: u64,
         tces: &[u64],
-        budget: &mut Budget,
+        chunks: &mut Chunks,
     ) -> Result<(), TableFull> {
-        self.apply(first, tces.len(), |i| tces[i], budget)
+        self.apply(first, tces.len(), |i| tces[i], chunks)
     }
 
     /// Sets `n` entries from `first` to `tce`.
@@ -180,9 +244,9 @@ impl TceTable {
         first: u64,
         n: usize,
         tce: u64,
-        budget: &mut Budget,
+        chunks: &mut Chunks,
     ) -> Result<(), TableFull> {
-        self.apply(first, n, |_| tce, budget)
+        self.apply(first, n, |_| tce, chunks)
     }
 
     fn apply(
@@ -190,7 +254,7 @@ impl TceTable {
         first: u64,
         n: usize,
         value: impl Fn(usize) -> u64,
-        budget: &mut Budget,
+        chunks: &mut Chunks,
     ) -> Result<(), TableFull> {
         debug_assert!(
             first
@@ -198,77 +262,106 @@ impl TceTable {
                 .is_some_and(|end| end <= self.len)
         );
         let sets = |s: &Segment| (s.in_list..s.in_list + s.len).any(|i| value(i) != 0);
-        let missing = segments(first, n)
-            .filter(|s| self.chunk(s.key).is_none() && sets(s))
-            .count();
-        if missing > 0
-            && (self.chunks() + missing > budget.per_table
-                || budget.used + missing > budget.per_unit)
-        {
+        let missing = self.missing(segments(first, n).filter(sets), chunks.store());
+        if missing > 0 && !chunks.has_room(self.chunks, missing) {
             return Err(TableFull);
         }
         for s in segments(first, n) {
-            if self.chunk(s.key).is_none() {
+            let (mut leaf, _) = self.tree.leaf(chunks.store(), s.first);
+            if leaf == ChunkId::NONE {
                 if !sets(&s) {
                     continue;
                 }
-                self.allocate(s.key, budget);
+                leaf = self.make_leaf(s.first, chunks);
             }
-            let Some(&slot) = self.index.get(&s.key) else {
-                continue;
-            };
-            let Some(Some(c)) = self.slots.get_mut(slot as usize) else {
-                continue;
-            };
-            for (i, tce) in c.tces[s.in_chunk..s.in_chunk + s.len]
-                .iter_mut()
-                .enumerate()
-            {
-                let new = value(s.in_list + i);
-                c.used = c.used - usize::from(*tce != 0) + usize::from(new != 0);
-                self.mapped = self.mapped - u64::from(Tce(*tce).is_mapped())
-                    + u64::from(Tce(new).is_mapped());
-                *tce = new;
-            }
-            if c.used == 0 {
-                self.release(s.key, budget);
+            self.set_segment(leaf, &s, &value, chunks);
+            if chunks.used(leaf) == 0 {
+                self.release(s.first, chunks);
             }
         }
         self.peak = self.peak.max(self.mapped);
         Ok(())
     }
 
-    fn allocate(&mut self, key: u64, budget: &mut Budget) {
-        let mut chunk = self.spare.pop().unwrap_or_else(|| {
-            Box::new(Chunk {
-                key,
-                used: 0,
-                tces: [0; CHUNK],
-            })
-        });
-        chunk.key = key;
-        let slot = if let Some(slot) = self.free.pop() {
-            self.slots[slot as usize] = Some(chunk);
-            slot
-        } else {
-            self.slots.push(Some(chunk));
-            (self.slots.len() - 1) as u32
-        };
-        self.index.insert(key, slot);
-        budget.used += 1;
+    /// Chunks that have to be made before all of these segments have leaves.
+    fn missing(&self, segments: impl Iterator<Item = Segment>, store: &Store) -> usize {
+        let mut count = ChunkCount::new(self.tree);
+        for s in segments {
+            if self.tree.leaf(store, s.first).0 == ChunkId::NONE {
+                count.add(s.first, |level| {
+                    self.tree.chunk(store, s.first, level) == ChunkId::NONE
+                });
+            }
+        }
+        count.chunks()
     }
 
-    fn release(&mut self, key: u64, budget: &mut Budget) {
-        let Some(slot) = self.index.remove(&key) else {
-            return;
-        };
-        if let Some(chunk) = self.slots.get_mut(slot as usize).and_then(Option::take)
-            && self.spare.len() < SPARE
-        {
-            self.spare.push(chunk);
+    fn take(&mut self, chunks: &mut Chunks) -> ChunkId {
+        let chunk = chunks.take();
+        self.chunks += usize::from(chunk != ChunkId::NONE);
+        chunk
+    }
+
+    /// Makes the chunks that are missing on the way to an entry's leaf.
+    fn make_leaf(&mut self, entry: u64, chunks: &mut Chunks) -> ChunkId {
+        if self.tree.root == ChunkId::NONE {
+            self.tree.root = self.take(chunks);
         }
-        self.free.push(slot);
-        budget.used -= 1;
+        let mut chunk = self.tree.root;
+        for level in (1..self.tree.levels).rev() {
+            let at = index(entry, level);
+            let mut below = ChunkId(chunks.store().word(chunk, at) as u32);
+            if below == ChunkId::NONE {
+                below = self.take(chunks);
+                chunks.set(chunk, at, below.0.into());
+            }
+            chunk = below;
+        }
+        chunk
+    }
+
+    /// Sets the entries of a segment.
+    fn set_segment(
+        &mut self,
+        leaf: ChunkId,
+        s: &Segment,
+        value: &impl Fn(usize) -> u64,
+        chunks: &mut Chunks,
+    ) {
+        if leaf == ChunkId::NONE {
+            return;
+        }
+        let at = index(s.first, 0);
+        let words = chunks.store().chunk(leaf).get(at..at + s.len);
+        let (mut set, mut cleared, mut mapped, mut unmapped) = (0u16, 0u16, 0u64, 0u64);
+        for (i, word) in words.unwrap_or_default().iter().enumerate() {
+            let (old, new) = (word.load(Ordering::Relaxed), value(s.in_list + i));
+            word.store(new, Ordering::Relaxed);
+            set += u16::from(new != 0);
+            cleared += u16::from(old != 0);
+            mapped += u64::from(Tce(new).is_mapped());
+            unmapped += u64::from(Tce(old).is_mapped());
+        }
+        chunks.count(leaf, set, cleared);
+        self.count(mapped, unmapped);
+    }
+
+    /// Gives back the leaf of an entry, which holds zeros, and what was above it only for its sake.
+    fn release(&mut self, entry: u64, chunks: &mut Chunks) {
+        for level in 0..self.tree.levels {
+            let chunk = self.tree.chunk(chunks.store(), entry, level);
+            if chunks.used(chunk) != 0 {
+                return;
+            }
+            if level + 1 == self.tree.levels {
+                self.tree.root = ChunkId::NONE;
+            } else {
+                let above = self.tree.chunk(chunks.store(), entry, level + 1);
+                chunks.set(above, index(entry, level + 1), 0);
+            }
+            chunks.give_back(chunk);
+            self.chunks -= 1;
+        }
     }
 
     /// Sets [`TceTable::peak`] to an earlier one, if it was higher.
@@ -277,10 +370,33 @@ impl TceTable {
     }
 
     /// Makes every entry zero and gives the chunks back.
-    pub fn clear(&mut self, budget: &mut Budget) {
-        budget.used -= self.chunks();
-        let peak = self.peak;
-        *self = TceTable::new(self.len);
-        self.peak = peak;
+    pub fn clear(&mut self, chunks: &mut Chunks) {
+        if self.tree.root != ChunkId::NONE {
+            give_back_all(self.tree.root, self.tree.levels - 1, chunks);
+        }
+        *self = TceTable {
+            peak: self.peak,
+            ..TceTable::new(self.len)
+        };
     }
+}
+
+/// The entry after those that share the bits above the lowest `bits` with `entry`.
+fn after(entry: u64, bits: u32) -> Option<u64> {
+    let low = 1u64.checked_shl(bits)? - 1;
+    (entry | low).checked_add(1)
+}
+
+/// Empties a chunk of a level, and those below it, and gives them back.
+fn give_back_all(chunk: ChunkId, level: u32, chunks: &mut Chunks) {
+    for at in 0..CHUNK {
+        let word = chunks.store().word(chunk, at);
+        if word != 0 {
+            if level > 0 {
+                give_back_all(ChunkId(word as u32), level - 1, chunks);
+            }
+            chunks.set(chunk, at, 0);
+        }
+    }
+    chunks.give_back(chunk);
 }

@@ -12,7 +12,8 @@ use vm_memory::{Bytes, GuestAddress};
 
 use super::rules::{Laxities, MAX_BLOCK, Personality, Reserved};
 use super::spec::*;
-use super::table::{Budget, TableFull, TceTable};
+use super::store::{Budget, Chunks};
+use super::table::{TableFull, TceTable};
 use super::testing::*;
 use super::window::{TCE_INVALID, TCE_NO_READ, TCE_NO_WRITE, place};
 use super::*;

@@ -1,17 +1,17 @@
 //! A DMA window: a range of bus addresses with a TCE table behind it, and where to place a new one.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use serde::{Deserialize, Serialize};
 
+use super::endpoint::{Endpoint, Slot};
 use super::report::WindowReport;
 use super::rules::Reserved;
-use super::spec::{Liobn, Tce};
+use super::spec::Liobn;
+use super::store::Chunks;
 use super::table::TceTable;
-use crate::dma::{Access, FaultReason, Gpa, Piece};
-
-/// IOMMU pages that one translation joins at most.
-const MAX_RUN: u32 = 256;
+use crate::dma::FaultReason;
 
 /// The entry has both access bits clear. LoPAR §3.2.2.2.
 pub const TCE_INVALID: FaultReason = FaultReason {
@@ -57,15 +57,14 @@ pub struct Window {
     pub order: u64,
     /// When it came into being, in nanoseconds of virtual time.
     pub created_ns: u64,
-    /// The entries.
+    /// The entries. After a change call [`Window::show`].
     pub table: TceTable,
-    bytes_read: AtomicU64,
-    bytes_written: AtomicU64,
-    faults: AtomicU64,
+    /// Where translations see it; none of a VIO window.
+    shown: Option<(Arc<Endpoint>, usize)>,
 }
 
 impl Window {
-    /// An empty window.
+    /// An empty window that no translation sees.
     pub fn new(
         liobn: Liobn,
         base: u64,
@@ -83,10 +82,49 @@ impl Window {
             order,
             created_ns: 0,
             table: TceTable::new(size >> page_shift),
-            bytes_read: AtomicU64::new(0),
-            bytes_written: AtomicU64::new(0),
-            faults: AtomicU64::new(0),
+            shown: None,
         }
+    }
+
+    /// Lets translations of an endpoint see it. Nothing happens if the endpoint has no room, which its rules prevent.
+    pub(super) fn show_in(&mut self, endpoint: &Arc<Endpoint>) {
+        if let Some(number) = endpoint.free_slot() {
+            if let Some(slot) = endpoint.slot(number) {
+                slot.show(self.base, self.size);
+            }
+            self.shown = Some((endpoint.clone(), number));
+            self.show();
+        }
+    }
+
+    fn slot(&self) -> Option<&Slot> {
+        let (endpoint, number) = self.shown.as_ref()?;
+        endpoint.slot(*number)
+    }
+
+    /// Lets translations see the table as it is now.
+    #[inline]
+    pub(super) fn show(&self) {
+        if let Some(slot) = self.slot() {
+            slot.show_table(self.page_shift, self.table.tree());
+        }
+    }
+
+    /// Lets no translation see it any more.
+    pub(super) fn hide(&mut self) {
+        if let Some(slot) = self.slot() {
+            slot.hide();
+        }
+        self.shown = None;
+    }
+
+    /// True if translations of the endpoint see this window as it is.
+    #[cfg(any(test, feature = "testing"))]
+    pub(super) fn is_shown_by(&self, endpoint: &Arc<Endpoint>) -> bool {
+        let shown = self.shown.as_ref();
+        let here = shown.filter(|(e, _)| Arc::ptr_eq(e, endpoint));
+        here.and_then(|(e, number)| e.slot(*number))
+            .is_some_and(|s| s.shows(self.base, self.size, self.page_shift, self.table.tree()))
     }
 
     /// Number of the entry whose page begins at `ioba`, if it lies in the window.
@@ -97,63 +135,38 @@ impl Window {
         (aligned && entry < self.table.size()).then_some(entry)
     }
 
-    /// Translates a prefix of `len` bytes at `offset` bytes into the window; `offset` must be inside.
-    ///
-    /// # Errors
-    /// What the first entry does not allow.
-    pub fn translate(&self, offset: u64, len: u64, access: Access) -> Result<Piece, FaultReason> {
-        let page = 1u64 << self.page_shift;
-        let entry = offset >> self.page_shift;
-        let tce = self.table.get(entry);
-        if !tce.permits(access) {
-            self.faults.fetch_add(1, Ordering::Relaxed);
-            return Err(match access {
-                _ if !tce.is_mapped() => TCE_INVALID,
-                Access::Read => TCE_NO_READ,
-                Access::Write => TCE_NO_WRITE,
-            });
+    /// Fills an empty window with entries that are inside and for which there is room.
+    pub(super) fn restore(&mut self, peak: u64, entries: &[(u64, u64)], chunks: &mut Chunks) {
+        for (entry, tce) in entries {
+            let full = self.table.write(*entry, &[*tce], chunks);
+            debug_assert_eq!(full, Ok(()));
         }
-        let in_page = offset & (page - 1);
-        let gpa = tce.address() | in_page;
-        let want = len.clamp(1, (self.size - offset).max(1));
-        let mut have = page - in_page;
-        for run in 1..u64::from(MAX_RUN) {
-            if have >= want
-                || !self.joins(self.table.get(entry + run), gpa.wrapping_add(have), access)
-            {
-                break;
-            }
-            have += page;
-        }
-        Ok(Piece {
-            gpa: Gpa(gpa),
-            len: have.min(want),
-        })
-    }
-
-    fn joins(&self, tce: Tce, gpa: u64, access: Access) -> bool {
-        tce.permits(access) && tce.address() == gpa
+        self.table.restore_peak(peak);
+        self.show();
     }
 
     /// Sets the counters to earlier ones.
-    pub(super) fn restore_counters(&mut self, read: u64, written: u64, faults: u64) {
-        self.bytes_read = AtomicU64::new(read);
-        self.bytes_written = AtomicU64::new(written);
-        self.faults = AtomicU64::new(faults);
+    pub(super) fn restore_counters(&self, [read, written, faults]: [u64; 3]) {
+        if let Some(slot) = self.slot() {
+            let c = &slot.counters;
+            c.read.store(read, Ordering::Relaxed);
+            c.written.store(written, Ordering::Relaxed);
+            c.faults.store(faults, Ordering::Relaxed);
+        }
     }
 
-    /// Counts bytes that moved.
-    pub fn moved(&self, access: Access, bytes: u64) {
-        let counter = match access {
-            Access::Read => &self.bytes_read,
-            Access::Write => &self.bytes_written,
-        };
-        counter.fetch_add(bytes, Ordering::Relaxed);
+    /// Bytes read and written by devices, and refused requests.
+    pub(super) fn counters(&self) -> [u64; 3] {
+        self.slot().map_or([0; 3], |slot| {
+            let c = &slot.counters;
+            [&c.read, &c.written, &c.faults].map(|c| c.load(Ordering::Relaxed))
+        })
     }
 
     /// For the report; `removed_ns` is the time of its removal, none if it still exists.
     pub fn report(&self, removed_ns: Option<u64>) -> WindowReport {
         let removed = removed_ns.is_some();
+        let [bytes_read, bytes_written, faults] = self.counters();
         WindowReport {
             liobn: self.liobn,
             bus_address: self.base,
@@ -167,9 +180,9 @@ impl Window {
             entries_now: if removed { 0 } else { self.table.mapped() },
             entries_at_removal: if removed { self.table.mapped() } else { 0 },
             entries_peak: self.table.peak(),
-            bytes_read: self.bytes_read.load(Ordering::Relaxed),
-            bytes_written: self.bytes_written.load(Ordering::Relaxed),
-            faults: self.faults.load(Ordering::Relaxed),
+            bytes_read,
+            bytes_written,
+            faults,
         }
     }
 }

@@ -134,14 +134,15 @@ impl Iotlb {
         self.table.remove(|key, _| domain_of(key[0]) == domain);
     }
 
-    /// Forgets the second-stage pages of a domain in 2^bits bytes at `address`, and all its nested ones: those are tagged with the
-    /// first stage's addresses, which say nothing about the second stage's. VT-d 4.1 §6.5.2.3.
+    /// Forgets the second-stage pages of a domain in 2^bits bytes at `address`, and all its first-stage and nested ones: those are
+    /// tagged with the first stage's addresses, which say nothing about the second stage's. VT-d 4.1 §6.5.2.3.
     pub fn remove_pages(&self, domain: u16, address: u64, bits: u32) {
         // First the new generation: a fill that is not in `present` yet drops its entry.
         self.table.begin_removal();
         let present = self.present.load(Ordering::Acquire);
         let pages = 1u64.checked_shl(bits - 12).unwrap_or(u64::MAX);
-        if present >> (4 * NESTED) & 0xf == 0 && pages <= FEW_PAGES {
+        let firsts = present >> (4 * NESTED) | present >> (4 * FIRST);
+        if firsts & 0xf == 0 && pages <= FEW_PAGES {
             for (class, size) in SHIFTS.into_iter().enumerate() {
                 if present >> (4 * SECOND) & 1 << class == 0 {
                     continue;
@@ -156,24 +157,24 @@ impl Iotlb {
         }
         self.table.remove(|key, _| {
             domain_of(key[0]) == domain
-                && match kind_of(key[0]) {
-                    NESTED => true,
-                    SECOND => overlaps(key[1], size_of_key(key[0]), address, bits),
-                    _ => false,
-                }
+                && (kind_of(key[0]) != SECOND
+                    || overlaps(key[1], size_of_key(key[0]), address, bits))
         });
     }
 
-    /// Forgets the first-stage and nested pages of a PASID; those that meet 2^bits bytes at an address, if given.
-    /// VT-d 4.1 §6.5.2.4.
+    /// Forgets the first-stage and nested pages of a PASID that meet 2^bits bytes at an address; without an address all of them, and
+    /// the domain's second-stage ones, which have no PASID in their tag. VT-d 4.1 §6.5.2.4.
     pub fn remove_pasid(&self, domain: u16, pasid: u32, range: Option<(u64, u32)>) {
         self.table.remove(|key, _| {
-            matches!(kind_of(key[0]), FIRST | NESTED)
-                && domain_of(key[0]) == domain
-                && pasid_of(key[0]) == pasid
-                && range.is_none_or(|(address, bits)| {
-                    overlaps(key[1], size_of_key(key[0]), address, bits)
-                })
+            domain_of(key[0]) == domain
+                && match range {
+                    None => kind_of(key[0]) == SECOND || pasid_of(key[0]) == pasid,
+                    Some((address, bits)) => {
+                        kind_of(key[0]) != SECOND
+                            && pasid_of(key[0]) == pasid
+                            && overlaps(key[1], size_of_key(key[0]), address, bits)
+                    }
+                }
         });
     }
 }

@@ -359,13 +359,15 @@ impl PagingCache {
         self.0.remove(|key, _| domain_of(key[0]) == domain);
     }
 
-    /// Forgets a domain's second-stage tables on the way to 2^bits bytes at `address`.
-    pub fn remove_pages(&self, domain: u16, address: u64, bits: u32) {
+    /// Forgets a domain's first-stage tables, and its second-stage ones on the way to 2^bits bytes at an address, if given.
+    /// VT-d 4.1 §6.5.2.3.
+    pub fn remove_pages(&self, domain: u16, range: Option<(u64, u32)>) {
         if self.0.is_on() {
             self.0.remove(|key, _| {
-                kind_of(key[0]) == SECOND
-                    && domain_of(key[0]) == domain
-                    && overlaps(key[1], Self::size(key[0]), address, bits)
+                domain_of(key[0]) == domain
+                    && (kind_of(key[0]) != SECOND
+                        || range
+                            .is_some_and(|(a, bits)| overlaps(key[1], Self::size(key[0]), a, bits)))
             });
         }
     }

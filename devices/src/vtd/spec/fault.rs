@@ -78,7 +78,7 @@ reasons! {
     PasidDisabled = 0x45, "SCT.6", true, "PASIDE is clear";
     PasidTooLarge = 0x46, "SCT.7", true, "PASID is beyond the directory";
     PageRequestsDisabled = 0x47, "SCT.8", true, "PRE is clear";
-    RidPasidTooLarge = 0x48, "SCT.9", true, "RID_PASID is beyond the directory";
+    RidPasid = 0x48, "SCT.9", true, "PASID of the request is RID_PASID";
 
     PasidDirectoryAccess = 0x50, "SPD.1", false, "PASID directory entry cannot be read";
     PasidDirectoryNotPresent = 0x51, "SPD.2", true, "PASID directory entry is not present";

@@ -35,12 +35,13 @@ pub const fn reserved(kind: u8) -> Option<[u64; 2]> {
     let fields = match kind {
         types::CONTEXT_CACHE => [mask(5, 4) | mask(31, 16) | mask(49, 32), 0],
         types::IOTLB => [mask(7, 4) | mask(31, 16), mask(6, 0) | mask(63, 12)],
-        types::DEVICE_TLB => [mask(20, 12) | mask(47, 32) | mask(63, 52), 1 | mask(63, 12)],
+        // PFSID is for units with ECAP.DIT.
+        types::DEVICE_TLB => [mask(20, 16) | mask(47, 32), 1 | mask(63, 12)],
         types::INTERRUPT_ENTRY_CACHE => [1 << 4 | mask(47, 27), 0],
         types::WAIT => [mask(7, 4) | mask(63, 32), mask(63, 2)],
         types::PASID_IOTLB => [mask(5, 4) | mask(51, 16), mask(6, 0) | mask(63, 12)],
         types::PASID_CACHE => [mask(5, 4) | mask(51, 16), 0],
-        types::PASID_DEVICE_TLB => [mask(8, 4) | mask(63, 12), 1 | mask(63, 11)],
+        types::PASID_DEVICE_TLB => [mask(8, 4) | mask(51, 16), 1 | mask(63, 11)],
         types::PAGE_GROUP_RESPONSE => [1 << 4 | mask(51, 12), mask(11, 2)],
         _ => return None,
     };

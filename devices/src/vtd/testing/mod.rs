@@ -152,10 +152,15 @@ impl Lab {
             == 0x1234u32.to_le()
     }
 
+    /// True in scalable mode.
+    pub fn is_scalable(&self) -> bool {
+        self.register(Register::RTADDR) >> 10 & 3 == 1
+    }
+
     /// Invalidates the context cache, the PASID cache and the IOTLB, globally.
     pub fn invalidate_all(&self) {
         self.submit([u64::from(types::CONTEXT_CACHE) | 1 << 4, 0]);
-        if self.wide {
+        if self.is_scalable() {
             self.submit([u64::from(types::PASID_CACHE) | 3 << 4, 0]);
         }
         self.submit([u64::from(types::IOTLB) | 1 << 4, 0]);

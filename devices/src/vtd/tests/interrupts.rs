@@ -1,13 +1,17 @@
 //! Interrupt remapping and posting. VT-d 4.1 chapter 5, §9.9 to §9.11.
 
+use std::sync::{Arc, OnceLock};
+
 use super::*;
 use crate::dma::SourceId;
+use crate::memory::GuestRam;
 use crate::vtd::interrupt::{Delivery, Interrupt, InterruptRequest};
+use crate::vtd::memory::{Inaccessible, Swap, TableMemory};
 use crate::vtd::spec::fault::Reason;
 use crate::vtd::spec::queue::types;
 use crate::vtd::spec::registers::{Register, global};
-use crate::vtd::testing::{DEVICE, IRT, IRT_SIZE, Lab};
-use crate::vtd::{CacheConfig, Config};
+use crate::vtd::testing::{DEVICE, IRT, IRT_SIZE, Lab, QUEUE, STATUS, place};
+use crate::vtd::{CacheConfig, Config, Vtd};
 
 const EIME: u64 = 1 << 11;
 /// Vector 0x31 to x2APIC 0x1234, source-id verified.
@@ -163,6 +167,93 @@ fn interrupt_faults_and_their_records() {
     nowhere.set_register(Register::IRTA, 0x10_0000_0000 | IRT_SIZE | EIME);
     nowhere.command(global::SIRTP);
     assert_eq!(fault(&nowhere, REQUEST), Reason::IrteAccess);
+    // Entries beyond the host address width are beyond the table.
+    let last = lab(uncached(), true);
+    last.set_register(Register::IRTA, 0x3fff_ffff_f000 | IRT_SIZE | EIME);
+    last.command(global::SIRTP);
+    let beyond = InterruptRequest {
+        address: 0xfee0_0010 | 256 << 5,
+        ..REQUEST
+    };
+    assert_eq!(fault(&last, REQUEST), Reason::IrteAccess);
+    assert_eq!(fault(&last, beyond), Reason::InterruptIndex);
+}
+
+/// §6.4: an entry is not kept by a request that it does not let pass.
+#[test]
+fn faulty_entries_are_not_cached() {
+    let l = lab(Config::full(), true);
+    set(&l, [GOOD[0], GOOD[1] ^ 1]);
+    assert_eq!(fault(&l, REQUEST), Reason::SourceIdMismatch);
+    set(&l, GOOD);
+    assert!(l.unit.remap_interrupt(&REQUEST).is_ok());
+}
+
+/// Memory in which a driver invalidates the interrupt entry cache, and waits, at the moment that an interrupt is posted.
+#[derive(Clone)]
+struct Posting {
+    ram: GuestRam,
+    unit: Arc<OnceLock<Vtd<Posting>>>,
+}
+
+impl TableMemory for Posting {
+    fn load(&self, address: u64) -> Result<u64, Inaccessible> {
+        TableMemory::load(&self.ram, address)
+    }
+
+    fn compare_exchange(&self, address: u64, old: u64, new: u64) -> Result<Swap, Inaccessible> {
+        if let Some(unit) = self.unit.get() {
+            unit.write(place(Register::IQT).0, 8, 64);
+            let status = TableMemory::load(&self.ram, STATUS)?;
+            assert_eq!(status, 0, "the old entry is still at work");
+        }
+        TableMemory::compare_exchange(&self.ram, address, old, new)
+    }
+
+    fn store_u32(&self, address: u64, value: u32) -> Result<(), Inaccessible> {
+        self.ram.store_u32(address, value)
+    }
+
+    fn store(&self, address: u64, value: u64) -> Result<(), Inaccessible> {
+        TableMemory::store(&self.ram, address, value)
+    }
+}
+
+/// §6.5.5: an invalidation of the interrupt entry cache is complete once nothing is posted any more by the old entry.
+#[test]
+fn interrupts_are_drained() {
+    let l = lab(Config::full(), true);
+    let descriptor = l.page();
+    set(
+        &l,
+        [descriptor >> 6 << 38 | 0x31 << 16 | 1 << 15 | 1, GOOD[1]],
+    );
+    l.put(QUEUE, u64::from(types::INTERRUPT_ENTRY_CACHE));
+    l.put(QUEUE + 32, u64::from(types::WAIT) | 1 << 5 | 9 << 32);
+    l.put(QUEUE + 40, STATUS);
+    let memory = Posting {
+        ram: l.ram.clone(),
+        unit: Arc::default(),
+    };
+    let unit = Vtd::new(Config::full(), memory.clone()).unwrap();
+    for (register, value) in [
+        (Register::IRTA, IRT | IRT_SIZE | EIME),
+        (Register::IQA, QUEUE | 1 << 11),
+        (Register::GCMD, (global::SIRTP | global::QIE).into()),
+        (Register::GCMD, (global::IRE | global::QIE).into()),
+    ] {
+        let (at, size) = place(register);
+        unit.write(at, size as u8, value);
+    }
+    assert!(memory.unit.set(unit.clone()).is_ok());
+    let posted = unit.remap_interrupt(&REQUEST);
+    assert!(
+        matches!(posted, Ok(Delivery::Posted(Some(_)))),
+        "{posted:?}"
+    );
+    assert_eq!(l.get(descriptor), 1 << 0x31);
+    unit.run();
+    assert_eq!(l.get(STATUS), 9);
 }
 
 #[test]
@@ -362,6 +453,17 @@ fn interrupt_entry_cache() {
     assert!(l.unit.remap_interrupt(&REQUEST).is_err(), "ESIRTPS");
     set(&l, GOOD);
     assert_eq!(vector(&l), 0x31, "what is not present was not cached");
+    let kept = lab(
+        Config {
+            esirtps: false,
+            ..Config::full()
+        },
+        true,
+    );
+    assert_eq!(vector(&kept), 0x31);
+    set(&kept, [0, 0]);
+    kept.command(global::SIRTP);
+    assert_eq!(vector(&kept), 0x31, "without ESIRTPS it stays");
     let cm = lab(
         Config {
             caching_mode: true,

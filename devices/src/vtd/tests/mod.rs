@@ -8,6 +8,8 @@ mod machine;
 mod peers;
 mod queue;
 mod random;
+mod replies;
+mod switches;
 mod units;
 mod values;
 

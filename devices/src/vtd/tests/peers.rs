@@ -50,7 +50,7 @@ fn a_write_after_a_cached_read_sets_the_dirty_bit() {
     let (f, s) = (lab.page(), lab.page());
     let first_leaf = lab.map_first(f, 4, 0x1000, 0x5000, 1, first::RW | first::US);
     let second_leaf = lab.map_second(s, 4, 0x1000, 0x5000, 1, 3);
-    lab.set_scalable_context(DEVICE, 8, 0);
+    lab.set_scalable_context(DEVICE, 8, 2);
     lab.set_pasid(
         DEVICE,
         0,

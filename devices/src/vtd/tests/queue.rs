@@ -1,10 +1,15 @@
 //! The invalidation queue, what each descriptor invalidates, device TLBs, page requests, translation requests.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
 use vm_memory::{Bytes, GuestAddress};
 
 use super::*;
+use crate::memory::GuestRam;
 use crate::vtd::ats::{Completion, Failure};
 use crate::vtd::caches::CacheContents;
+use crate::vtd::memory::{Inaccessible, Swap, TableMemory};
 use crate::vtd::spec::context::ScalableContextEntry as Sce;
 use crate::vtd::spec::fault::{Reason, RequestType};
 use crate::vtd::spec::page_request::ResponseCode;
@@ -13,7 +18,7 @@ use crate::vtd::spec::pasid::PasidEntry as Pe;
 use crate::vtd::spec::queue::{QueueError, types};
 use crate::vtd::spec::registers::{Register, fsts, global};
 use crate::vtd::testing::{DEVICE, Lab, PAGE_QUEUE, QUEUE, STATUS};
-use crate::vtd::{PageGroupResponse, PageRequest, PageRequestOutcome};
+use crate::vtd::{PageGroupResponse, PageRequest, PageRequestOutcome, Vtd};
 
 const RW: u64 = second::R | second::W;
 
@@ -52,7 +57,7 @@ fn reserved_bits_of_descriptors() {
                 continue;
             }
             let lab = Lab::new(Config::full());
-            lab.enable(0);
+            lab.enable(1);
             let mut words = [kind(t) | low, high, 0, 0];
             words[word] |= 1 << (bit % 64);
             lab.submit_raw(words);
@@ -65,7 +70,7 @@ fn reserved_bits_of_descriptors() {
             tried += 1;
         }
         let lab = Lab::new(Config::full());
-        lab.enable(0);
+        lab.enable(1);
         lab.submit([kind(t) | low, high]);
         assert_eq!(error(&lab), (0, 0), "type {t}");
         assert_eq!(lab.register(Register::IQH), 32);
@@ -73,7 +78,7 @@ fn reserved_bits_of_descriptors() {
     assert!(tried > 1000, "{tried}");
     for t in (0..128).filter(|t| !(1..=9).contains(t)) {
         let lab = Lab::new(Config::full());
-        lab.enable(0);
+        lab.enable(1);
         lab.submit([kind(t), 0]);
         assert_eq!(
             error(&lab),
@@ -87,7 +92,7 @@ fn reserved_bits_of_descriptors() {
 #[test]
 fn reserved_values_of_descriptors() {
     let full = Config::full;
-    let cases: [(&str, Config, [u64; 2], Option<QueueError>); 22] = [
+    let cases: [(&str, Config, [u64; 2], Option<QueueError>); 26] = [
         (
             "context granularity 0",
             full(),
@@ -126,18 +131,37 @@ fn reserved_values_of_descriptors() {
             Some(QueueError::Reserved),
         ),
         (
-            "AM 63 without PSI",
+            "page without PSI",
             Config {
                 psi: false,
                 ..full()
             },
-            [kind(2) | 3 << 4, 63],
+            [kind(2) | 3 << 4, 0],
+            Some(QueueError::Reserved),
+        ),
+        (
+            "MAMV is not for the PASID IOTLB",
+            full(),
+            [kind(6) | 3 << 4, 63],
+            None,
+        ),
+        ("MIP", full(), [kind(3) | 0x1f << 16, 0], None),
+        (
+            "PFSID without ECAP.DIT",
+            full(),
+            [kind(3) | 1 << 12, 0],
+            Some(QueueError::Reserved),
+        ),
+        (
+            "PASID device TLB, MIP",
+            full(),
+            [kind(8) | 0x1f << 4, 0],
             None,
         ),
         (
-            "PASID IOTLB AM 19",
+            "PASID device TLB, PFSID without ECAP.DIT",
             full(),
-            [kind(6) | 3 << 4, 19],
+            [kind(8) | 1 << 52, 0],
             Some(QueueError::Reserved),
         ),
         ("IM 15", full(), [kind(4) | 1 << 4 | 15 << 27, 0], None),
@@ -214,8 +238,9 @@ fn reserved_values_of_descriptors() {
         ),
     ];
     for (name, config, words, expected) in cases {
+        let mode = u64::from(config.scalable);
         let lab = Lab::new(config);
-        lab.enable(0);
+        lab.enable(mode);
         lab.submit(words);
         let expected = expected.map_or((0, 0), |e| (fsts::IQE, e as u64));
         assert_eq!(error(&lab), expected, "{name}");
@@ -344,7 +369,7 @@ fn cached() -> (Lab, CacheContents) {
     for (source, domain) in [(0x10u16, 1u64), (0x11, 2), (0x18, 1)] {
         let second_root = lab.identity_second(4, RW);
         let source = SourceId(source);
-        lab.set_scalable_context(source, Sce::PASIDE, 0);
+        lab.set_scalable_context(source, Sce::PASIDE, 9);
         for (pasid, pgtt) in [(0u32, 2u64), (1, 1), (2, 1), (3, 3)] {
             let did = domain + 16 * pgtt;
             lab.set_pasid(
@@ -380,7 +405,7 @@ fn what_each_descriptor_invalidates() {
     // 3 requesters; 4 PASIDs each; per domain 2 second-stage pages, 2 each for three PASIDs with a first stage.
     let start = [3, 12, 16, count(&all)[3], 0];
     assert_eq!(count(&all), start);
-    let cases: [(&str, [u64; 2], [usize; 3]); 17] = [
+    let cases: [(&str, [u64; 2], [usize; 3]); 20] = [
         ("context, global", [kind(1) | 1 << 4, 0], [0, 12, 16]),
         (
             "context, device",
@@ -431,6 +456,21 @@ fn what_each_descriptor_invalidates() {
             [3, 12, 14],
         ),
         (
+            "IOTLB, first-stage domain by page",
+            [kind(2) | 3 << 4 | 17 << 16, 0x1000],
+            [3, 12, 12],
+        ),
+        (
+            "PASID IOTLB of a second stage",
+            [kind(6) | 2 << 4 | 33 << 16, 0],
+            [3, 12, 14],
+        ),
+        (
+            "PASID IOTLB, page, of a second stage",
+            [kind(6) | 3 << 4 | 33 << 16, 0x1000 | 1 << 6],
+            [3, 12, 16],
+        ),
+        (
             "PASID IOTLB",
             [kind(6) | 2 << 4 | 17 << 16 | 1 << 32, 0],
             [3, 12, 14],
@@ -464,8 +504,9 @@ fn what_each_descriptor_invalidates() {
             || descriptor[0] & 0xf == 7
         {
             assert_eq!(now[3], start[3], "{name}: IH, or not its business");
-        } else if descriptor[0] & 0xf == 2 || !name.contains("nested") {
-            // Upper levels of a nested first stage are not kept.
+        } else if descriptor[0] & 0xf == 2 || !(name.contains("nested") || name.contains("second"))
+        {
+            // Upper levels of a nested first stage are not kept, and those of the second stage have no PASID.
             assert!(now[3] < start[3], "{name}: upper levels go too");
         }
     }
@@ -513,7 +554,8 @@ fn register_based_invalidation() {
         (0x1000, 3 << 60 | 3 << 32, 3, (1, 1)),
         (0x3000, 3 << 60 | 3 << 32, 3, (1, 2)),
         (0x0002, 3 << 60 | 3 << 32, 3, (1, 0)),
-        (0x1000 | 20, 3 << 60 | 3 << 32, 2, (1, 0)),
+        (0x1000 | 20, 3 << 60 | 3 << 32, 0, (1, 2)),
+        (0, 0, 0, (1, 2)),
     ] {
         fill();
         lab.set_register(Register::IVA, iva);
@@ -537,7 +579,7 @@ fn register_based_invalidation() {
 fn device_tlbs() {
     let lab = Lab::new(Config::full());
     lab.set_register(Register::FECTL, 0);
-    lab.enable(0);
+    lab.enable(1);
     let sent = lab.submit([kind(types::DEVICE_TLB) | 0x10 << 32, 0x5000]);
     let [first] = sent.device_tlb[..] else {
         panic!("{sent:?}")
@@ -731,6 +773,75 @@ fn refused_page_requests() {
         lab.take_records()[0].code(),
         Reason::PageRequestInLegacyMode.code()
     );
+}
+
+/// Memory in which a driver submits a wait with PD at the moment that the unit writes a page request.
+struct Interrupted {
+    ram: GuestRam,
+    unit: OnceLock<Vtd<Shared>>,
+    done: AtomicBool,
+}
+
+#[derive(Clone)]
+struct Shared(Arc<Interrupted>);
+
+impl TableMemory for Shared {
+    fn load(&self, address: u64) -> Result<u64, Inaccessible> {
+        TableMemory::load(&self.0.ram, address)
+    }
+
+    fn compare_exchange(&self, address: u64, old: u64, new: u64) -> Result<Swap, Inaccessible> {
+        TableMemory::compare_exchange(&self.0.ram, address, old, new)
+    }
+
+    fn store_u32(&self, address: u64, value: u32) -> Result<(), Inaccessible> {
+        TableMemory::store_u32(&self.0.ram, address, value)
+    }
+
+    fn store(&self, address: u64, value: u64) -> Result<(), Inaccessible> {
+        if address == PAGE_QUEUE && !self.0.done.swap(true, Ordering::SeqCst) {
+            let unit = self.0.unit.get().expect("the test's");
+            set(unit, Register::IQT, 32);
+            let status: u32 = self.0.ram.read_obj(GuestAddress(STATUS)).unwrap();
+            assert_eq!(status, 0, "the request is not in the queue yet");
+        }
+        TableMemory::store(&self.0.ram, address, value)
+    }
+}
+
+fn set<M: TableMemory>(unit: &Vtd<M>, register: Register, value: u64) {
+    let (at, size, _) = Register::MAP.iter().find(|m| m.2 == register).unwrap();
+    unit.write(*at, *size as u8, value);
+}
+
+/// §7.10: a wait completes only once the page requests before it are in the queue.
+#[test]
+fn a_wait_drains_page_requests() {
+    let lab = Lab::new(Config::full());
+    let root = lab.page();
+    lab.set_scalable_context(DEVICE, Sce::PASIDE | Sce::DTE | Sce::PRE, 0);
+    lab.set_pasid(DEVICE, 4, [1 << 6, 2 | Pe::PWSNP, root | Pe::SRE]);
+    lab.put(QUEUE, kind(types::WAIT) | 1 << 5 | 1 << 7 | 9 << 32);
+    lab.put(QUEUE + 8, STATUS);
+    let memory = Shared(Arc::new(Interrupted {
+        ram: lab.ram.clone(),
+        unit: OnceLock::new(),
+        done: AtomicBool::new(false),
+    }));
+    let unit = Vtd::new(Config::full(), memory.clone()).unwrap();
+    assert!(memory.0.unit.set(unit.clone()).is_ok());
+    set(&unit, Register::RTADDR, 0x1000 | 1 << 10);
+    set(&unit, Register::IQA, QUEUE | 1 << 11);
+    set(&unit, Register::PQA, PAGE_QUEUE);
+    for command in [global::SRTP, global::QIE, global::QIE | global::TE] {
+        set(&unit, Register::GCMD, command.into());
+    }
+    let request = page_request(DEVICE, 4, true);
+    assert_eq!(unit.page_request(&request), PageRequestOutcome::Queued);
+    assert!(memory.0.done.load(Ordering::SeqCst));
+    unit.run();
+    assert_eq!(lab.get(STATUS), 9);
+    assert_eq!(lab.get(PAGE_QUEUE) >> 16 & 0xffff, 0x10);
 }
 
 /// PCI Express ATS; §4.1: a hole is an answer, broken tables are not, and neither is a requester without DTE.

@@ -12,7 +12,7 @@ fn asked() -> impl Strategy<Value = Asked> {
     (
         prop::sample::select(PAGES.to_vec()),
         prop::sample::select(vec![Operation::Read, Operation::Write, Operation::Atomic, Operation::ZeroLengthRead]),
-        prop::sample::select(vec![None, None, Some(0), Some(5), Some(70), Some(0xf_ffff)]),
+        prop::sample::select(vec![None, None, None, None, Some(0), Some(0), Some(70), Some(70), Some(5), Some(0xf_ffff)]),
         any::<bool>(),
         any::<bool>(),
         prop_oneof![6 => Just(AddressType::Untranslated), 1 => Just(AddressType::TranslationRequest), 1 => Just(AddressType::Translated)],
@@ -122,10 +122,13 @@ fn driver_step(lab: &Lab, plan: &Plan, entries: &[u64], domains: &[u64], step: (
         }
         _ => {
             lab.submit([u64::from(types::CONTEXT_CACHE) | 1 << 4, 0]);
-            lab.submit([u64::from(types::PASID_CACHE) | 3 << 4, 0]);
+            let scalable = plan.mode == 1;
+            if scalable {
+                lab.submit([u64::from(types::PASID_CACHE) | 3 << 4, 0]);
+            }
             for domain in [0x7u64, 0x70, 0x700] {
                 lab.submit([u64::from(types::IOTLB) | 2 << 4 | domain << 16, 0]);
-                for pasid in [0u64, 5, 70] {
+                for pasid in [0u64, 5, 70].into_iter().filter(|_| scalable) {
                     lab.submit([
                         u64::from(types::PASID_IOTLB) | 2 << 4 | domain << 16 | pasid << 32,
                         0,

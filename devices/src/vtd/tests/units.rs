@@ -262,10 +262,20 @@ fn set_root_table_pointer() {
     }
 }
 
-/// §11.4.8: protected regions block what the tables do not translate, without a record.
+/// §11.4.8: protected regions block requests without a record: all of them, or in the first version those that no table translates.
 #[test]
 fn protected_memory() {
-    let lab = Lab::new(Config::full());
+    for version in [(1, 0), (2, 0)] {
+        protected_memory_of(version);
+    }
+}
+
+fn protected_memory_of(version: (u8, u8)) {
+    let lab = Lab::new(Config {
+        version,
+        ..Config::full()
+    });
+    let all = version.0 > 1;
     lab.set_register(Register::PLMBASE, 0x40_0000);
     lab.set_register(Register::PLMLIMIT, 0x40_0000);
     lab.set_register(Register::PHMBASE, 0x1_0000_0000);
@@ -296,10 +306,13 @@ fn protected_memory() {
     lab.map_second(second, 4, 0x1000, 0x40_0000, 1, 3);
     lab.set_context(DEVICE, 0, 2, 1, second);
     lab.enable(0);
-    assert!(
-        lab.unit.translate(&read(0x1000)).is_ok(),
-        "remapped requests are not blocked"
+    assert_eq!(
+        lab.unit.translate(&read(0x1000)).is_err(),
+        all,
+        "remapped requests"
     );
+    lab.map_second(second, 4, 0x2000, 0x20_0000, 1, 3);
+    assert!(lab.unit.translate(&read(0x2000)).is_ok());
     lab.set_context(DEVICE, 2, 2, 1, 0);
     lab.invalidate_all();
     assert!(blocked(0x40_0000), "pass-through is");
@@ -314,7 +327,14 @@ fn protected_memory() {
         Err(Blocked::Protected),
         "translated requests are"
     );
-    assert!(lab.unit.translate(&read(0x1000)).is_ok());
+    assert_eq!(lab.unit.translate(&read(0x1000)).is_err(), all);
+    // What is cached while the regions are off is not used once they are on.
+    lab.set_register(Register::PMEN, 0);
+    for _ in 0..2 {
+        assert!(lab.unit.translate(&read(0x1000)).is_ok());
+    }
+    lab.set_register(Register::PMEN, 1 << 31);
+    assert_eq!(lab.unit.translate(&read(0x1000)).is_err(), all);
     lab.set_context(DEVICE, 2, 2, 1, 0);
     lab.invalidate_all();
     assert!(lab.take_records().is_empty());

@@ -70,8 +70,23 @@ impl<M: TableMemory + ?Sized> Walker<'_, M> {
     #[inline(always)]
     pub fn locate<O: Observer>(&self, request: &Request, o: &mut O) -> Result<Target, Fault> {
         match self.mode()? {
-            TableMode::Scalable => self.locate_scalable(request, o),
+            TableMode::Scalable => self.locate_scalable::<O, true>(request, o),
             _ => self.locate_legacy(request, o),
+        }
+    }
+
+    /// Finds the tables that a page request is about, in scalable mode: what it wants to do is not looked at. VT-d 4.1 §6.5.3.1, §7.4.1.
+    ///
+    /// # Errors
+    /// RTA, SRT, SCT, SPD and SPT conditions.
+    pub fn locate_for_page_request<O: Observer>(
+        &self,
+        request: &Request,
+        o: &mut O,
+    ) -> Result<Target, Fault> {
+        match self.mode()? {
+            TableMode::Scalable => self.locate_scalable::<O, false>(request, o),
+            _ => Err(Fault::new(Reason::PageRequestInLegacyMode)),
         }
     }
 
@@ -192,7 +207,11 @@ impl<M: TableMemory + ?Sized> Walker<'_, M> {
     }
 
     #[inline(always)]
-    fn locate_scalable<O: Observer>(&self, request: &Request, o: &mut O) -> Result<Target, Fault> {
+    fn locate_scalable<O: Observer, const CHECKS: bool>(
+        &self,
+        request: &Request,
+        o: &mut O,
+    ) -> Result<Target, Fault> {
         let (context, context_at) = match self.caches.context.get(true, request.source) {
             Some([a, b]) => (ScalableContextEntry([a, b, 0, 0]), 0),
             None => self.fetch_scalable_context(request.source, o)?,
@@ -208,10 +227,8 @@ impl<M: TableMemory + ?Sized> Walker<'_, M> {
         let (pasid, privileged) = match request.pasid {
             Some(_) if !context.pasid_enabled() => return Err(at(Reason::PasidDisabled)),
             Some(p) if p.0 >> context.pasid_bits() != 0 => return Err(at(Reason::PasidTooLarge)),
+            Some(p) if p.0 == context.rid_pasid() => return Err(at(Reason::RidPasid)),
             Some(p) => (p.0, request.privileged),
-            None if context.rid_pasid() >> context.pasid_bits() != 0 => {
-                return Err(at(Reason::RidPasidTooLarge));
-            }
             None => (context.rid_pasid(), context.rid_privileged()),
         };
         let (entry, entry_at) = match self.caches.pasid.get(request.source, pasid) {
@@ -236,10 +253,12 @@ impl<M: TableMemory + ?Sized> Walker<'_, M> {
             stages,
         };
         let (first, second) = (FirstStage::of(&entry), SecondStage::of(&entry));
-        if matches!(
-            kind,
-            pasid::TranslationType::FirstStage | pasid::TranslationType::Nested
-        ) {
+        if CHECKS
+            && matches!(
+                kind,
+                pasid::TranslationType::FirstStage | pasid::TranslationType::Nested
+            )
+        {
             if request.execute && !entry.first_stage_flag(PasidEntry::ERE) {
                 return Err(at(Reason::ExecuteDisabled));
             }
@@ -312,8 +331,12 @@ impl<M: TableMemory + ?Sized> Walker<'_, M> {
         {
             return Err(Reason::ScalableContextReserved);
         }
+        let lonely_pre = entry.page_requests_enabled() && !entry.device_tlb_enabled();
         // Without PASID support there is still the smallest directory, for requests without PASID.
-        if entry.pasid_bits() > c.pasid_bits.max(13) {
+        if entry.pasid_bits() > c.pasid_bits.max(13)
+            || entry.rid_pasid() >> entry.pasid_bits() != 0
+            || lonely_pre
+        {
             return Err(Reason::ScalableContextInvalid);
         }
         Ok(())
@@ -374,7 +397,10 @@ impl<M: TableMemory + ?Sized> Walker<'_, M> {
         let valid = match entry.translation_type() {
             Some(pasid::TranslationType::FirstStage) => c.first_stage && mode,
             Some(pasid::TranslationType::SecondStage) => c.second_stage && width,
-            Some(pasid::TranslationType::Nested) => c.nested && mode && width,
+            Some(pasid::TranslationType::Nested) => {
+                let (first, second) = (FirstStage::of(&entry), SecondStage::of(&entry));
+                c.nested && mode && width && !self.beyond_second_stage(&second, first.table)
+            }
             Some(pasid::TranslationType::PassThrough) => c.pass_through,
             None => false,
         };

@@ -161,7 +161,8 @@ impl Page {
         let reachable = target.privileged || self.user;
         Translation {
             address: self.address,
-            page_shift: self.shift,
+            // What follows in the page is the device's to access without another question, so interrupts must not follow.
+            page_shift: self.shift.min(beside_interrupts(self.address)),
             read: reachable && self.second_read,
             write: reachable && self.second_write && (self.first_write || privileged_write),
             execute: reachable && self.second_read && self.execute && !smep,
@@ -178,6 +179,13 @@ fn suppress(target: &Target, fault: Fault) -> Fault {
         suppressed: fault.suppressed || target.fault_processing_disabled,
         ..fault
     }
+}
+
+/// Log2 of the largest naturally aligned block around an address that the interrupt range is not in; of the range itself, if the address
+/// is there.
+pub(super) const fn beside_interrupts(address: u64) -> u32 {
+    let size = INTERRUPT_LAST - INTERRUPT_FIRST + 1;
+    63 - ((address ^ INTERRUPT_FIRST) | size).leading_zeros()
 }
 
 /// True if an address is in the interrupt range. VT-d 4.1 §3.14.
@@ -226,7 +234,9 @@ impl<M: TableMemory + ?Sized> Walker<'_, M> {
     ) -> Result<Translation, Fault> {
         if request.address_type == AddressType::Translated {
             self.check_host_width(target, request)?;
-            return Ok(Page::identity(request.address, 64).translation(target));
+            let page = Page::identity(request.address, self.config.host_address_width);
+            self.check_output(&page, target.scalable)?;
+            return Ok(page.translation(target));
         }
         // Without PASID, the interrupt range is not for translation.
         if request.pasid.is_none() && is_interrupt_address(request.address) {
@@ -266,15 +276,13 @@ impl<M: TableMemory + ?Sized> Walker<'_, M> {
                 return Some(Err(Fault::new(reason)));
             }
         };
-        if request.operation.writes() && !page.dirty {
-            return None;
-        }
         if let Some(reason) = page.denies(target, request, self.config.zero_length_read) {
             // Hardware may answer from the cached permissions; it may as well look again.
             let adversarial = self.config.caches.adversarial;
             return adversarial.then(|| Err(Fault::new(reason)));
         }
-        if is_interrupt_address(page.address) {
+        let clean = request.operation.writes() && !page.dirty;
+        if clean || is_interrupt_address(page.address) {
             return None;
         }
         Some(Ok(page.translation(target)))
@@ -292,7 +300,7 @@ impl<M: TableMemory + ?Sized> Walker<'_, M> {
             let result = match &target.stages {
                 Stages::PassThrough => self
                     .check_host_width(target, request)
-                    .map(|()| Page::identity(request.address, 64))
+                    .map(|()| Page::identity(request.address, self.config.host_address_width))
                     .map_err(Stop::Fault),
                 Stages::Second(second) => self.second_only(target, second, request, observer),
                 Stages::First(first) => self.first_stage(target, first, None, request, observer),

@@ -141,6 +141,10 @@ impl<M: TableMemory + ?Sized> Walker<'_, M> {
             }
             read &= entry & second::R != 0;
             write &= entry & second::W != 0;
+            // SSS.2 is also for entries that together permit nothing.
+            if target.scalable && !read && !write {
+                return Err(Stop::Fault(place(not_present(target, need.write))));
+            }
             if need.write && !write {
                 return Err(Stop::Fault(place(need.denied_write)));
             }

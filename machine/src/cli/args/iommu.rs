@@ -34,6 +34,8 @@ const SWITCHES: [Switch; 22] = [
     ("no-coherency", |c| {
         c.coherent = false;
         c.scalable_coherent = false;
+        c.second_stage_ad = false;
+        c.extended_accessed = false;
     }),
     ("no-snoop", |c| c.snoop_control = false),
     ("no-psi", |c| c.psi = false),

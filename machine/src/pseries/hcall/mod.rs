@@ -46,6 +46,7 @@ pub fn dispatch(cpus: &mut [Cpu], platform: &mut Platform, caller: usize) {
     } else {
         exits.hypercalls += 1;
     }
+    let began = platform.counters.hypercall_begins(nr);
     let problem_state = cpu.msr() & MSR_PR != 0;
     let reply = if problem_state {
         H_PRIVILEGE.into()
@@ -59,7 +60,7 @@ pub fn dispatch(cpus: &mut [Cpu], platform: &mut Platform, caller: usize) {
         }
         .answer()
     };
-    platform.counters.hypercall(nr, reply.status.0);
+    platform.counters.hypercall(nr, reply.status.0, began);
     let Some(cpu) = cpus.get_mut(caller) else {
         return;
     };

@@ -19,15 +19,16 @@ use commands::Inputs;
 use measure::Results;
 use samples::Emulator::{self, Interpreter, Qemu, QemuVof, Viommu};
 
-const USAGE: &str = "tests/peers/bench [RUNS] [--print] [--only boot|bare|nvme]
+const USAGE: &str = "tests/peers/bench [RUNS] [--print] [--only boot|bare|nvme|pc]
 
 Runs viommu and QEMU in turn on the same inputs, RUNS times (1 to 100, 5 unless told), and writes the medians into
 docs/performance.md.
 
   --print       print the tables instead
-  --only PART   only the boots, the bare-metal kernel or the reads of a disk; prints the tables
+  --only PART   only the boots, the bare-metal kernel or the reads of a disk on pseries, or the PC's boots and reads;
+                prints the tables
 
-VIOMMU and QEMU name other programs than target/release/viommu and qemu-system-ppc64.
+VIOMMU, QEMU and QEMU_X86 name other programs than target/release/viommu, qemu-system-ppc64 and qemu-system-x86_64.
 Exit status: 0 measured (whether or not the targets are met), 1 a run did not finish, 2 bad arguments or something is missing.";
 
 const DOCUMENT: &str = "docs/performance.md";
@@ -38,6 +39,7 @@ enum Part {
     Boot,
     Bare,
     Nvme,
+    Pc,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -63,7 +65,8 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<Option<Options>> {
                     Some("boot") => Part::Boot,
                     Some("bare") => Part::Bare,
                     Some("nvme") => Part::Nvme,
-                    _ => bail!("--only takes boot, bare or nvme"),
+                    Some("pc") => Part::Pc,
+                    _ => bail!("--only takes boot, bare, nvme or pc"),
                 });
             }
             runs => {
@@ -110,7 +113,7 @@ fn run(options: &Options, inputs: &Inputs) -> Result<()> {
             eprintln!("{seconds:4} s, run {round} of {}: {what}", options.runs);
         })?;
     }
-    let mut text = conditions(inputs, options.runs, &results.kernel, &load)?;
+    let mut text = conditions(inputs, options.runs, &results, &load)?;
     text += &tables::all(&results.samples, &results.by_cpu)?;
     if options.print || options.only.is_some() {
         print!("{text}");
@@ -153,12 +156,22 @@ fn measure(
             }
         }
     }
+    if wanted(Part::Pc) {
+        for who in [Viommu, Qemu, Interpreter] {
+            step("boot of the PC", who, &mut || results.boot_pc(inputs, who))?;
+        }
+        for (legacy, what) in [(false, "NVMe read, PC"), (true, "NVMe read, PC, legacy")] {
+            for who in [Viommu, Qemu] {
+                step(what, who, &mut || results.read_pc(inputs, who, legacy))?;
+            }
+        }
+    }
     Ok(())
 }
 
 /// Where and with what it was measured.
-fn conditions(inputs: &Inputs, runs: u32, kernel: &str, load: &str) -> Result<String> {
-    let (viommu, qemu) = inputs.versions()?;
+fn conditions(inputs: &Inputs, runs: u32, results: &Results, load: &str) -> Result<String> {
+    let (viommu, peers) = inputs.versions()?;
     let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpu
         .lines()
@@ -176,9 +189,14 @@ fn conditions(inputs: &Inputs, runs: u32, kernel: &str, load: &str) -> Result<St
     if let Some(load) = load.split(' ').next() {
         writeln!(out, "| load of the host before | {load} |")?;
     }
-    writeln!(out, "| viommu | {viommu} |\n| peer | {qemu} |")?;
-    if !kernel.is_empty() {
-        writeln!(out, "| guest | Debian, Linux {kernel} |")?;
+    writeln!(out, "| viommu | {viommu} |")?;
+    for (peer, machine) in peers.iter().zip(["pseries", "PC"]) {
+        writeln!(out, "| peer, {machine} | {peer} |")?;
+    }
+    for (kernel, machine) in [(&results.kernel, "pseries"), (&results.kernel_pc, "PC")] {
+        if !kernel.is_empty() {
+            writeln!(out, "| guest, {machine} | Debian, Linux {kernel} |")?;
+        }
     }
     out.push('\n');
     Ok(out)

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use super::child::{self, Line, Run, Until};
-use super::commands::{Inputs, READ_BEGINS, READ_ENDS, READ_GOOD};
+use super::commands::{Inputs, Machine, READ_BEGINS, READ_ENDS, READ_GOOD};
 use super::program::{self, PIECES, Work};
 use super::samples::{Emulator, Samples};
 
@@ -30,8 +30,38 @@ pub const READ_DDW: &str = "through a dynamic window, s";
 /// Read of the disk with `disable_ddw`.
 pub const READ_DEFAULT: &str = "disable_ddw, s";
 
+/// The same figures of the PC: start of the program to the first process. The console's first line comes late there.
+pub const PC_INIT: &str = "PC: start to init, s";
+/// From there to the end.
+pub const PC_OFF: &str = "PC: init to power-off, s";
+/// Start to end.
+pub const PC_TOTAL: &str = "PC: start to power-off, s";
+/// Processor time.
+pub const PC_CPU: &str = "PC: CPU time, s";
+/// Largest resident set.
+pub const PC_PEAK: &str = "PC: peak memory, MiB";
+/// Read of the disk through the unit as it is by default: viommu's scalable, QEMU's legacy.
+pub const PC_READ: &str = "PC: through the unit, s";
+/// Read of the disk with both units in legacy mode.
+pub const PC_READ_LEGACY: &str = "PC: through the unit in legacy mode, s";
+
 /// Longest boot, and longest run of the bare-metal kernel.
 const LIMIT: Duration = Duration::from_secs(400);
+
+/// The kernel starts the first process.
+const INIT_LINE: &str = "Run /init as init process";
+/// The kernel has set up the remapping unit.
+const UNIT_LINE: &str = "DMAR: Intel(R) Virtualization Technology for Directed I/O";
+
+/// Release of the kernel that ran.
+fn version(run: &Run) -> String {
+    let line = run.lines.iter();
+    let line = line
+        .filter_map(|l| l.text.split_once("Linux version "))
+        .next();
+    let release = line.and_then(|(_, version)| version.split(' ').next());
+    release.unwrap_or_default().to_owned()
+}
 
 /// A line of the kernel's log.
 fn is_kernel_line(line: &str) -> bool {
@@ -48,6 +78,8 @@ pub struct Results {
     pub by_cpu: Samples,
     /// `Linux version ...` of the guest.
     pub kernel: String,
+    /// The same of the PC's guest.
+    pub kernel_pc: String,
     hashes: Option<Vec<String>>,
     loops: Vec<Option<String>>,
 }
@@ -58,30 +90,17 @@ impl Results {
     /// # Errors
     /// It did not do all that it should.
     pub fn boot(&mut self, inputs: &Inputs, who: Emulator) -> Result<()> {
-        let run = child::run(inputs.boot(who), Until::Exit, LIMIT)?;
-        run.time_of("viommu-init: done")?;
-        self.same_hashes(&run)?;
+        let run = self.checked_boot(inputs, Machine::Pseries, who)?;
         let entry = run.line_where("kernel line", is_kernel_line)?.at;
-        let init = run.time_of("Run /init as init process")?;
-        if let Some((_, version)) = run
-            .lines
-            .iter()
-            .find_map(|l| l.text.split_once("Linux version "))
-        {
-            self.kernel = version.split(' ').next().unwrap_or_default().to_owned();
-        }
+        let init = run.time_of(INIT_LINE)?;
+        self.kernel = version(&run);
         let phases = [
             (ENTRY, entry),
             (INIT, init - entry),
             (OFF, run.total - init),
             (TOTAL, run.total),
-            (CPU, run.cpu),
         ];
-        for (what, time) in phases {
-            self.samples.push(what, who, time.as_secs_f64());
-        }
-        self.samples
-            .push(PEAK, who, run.peak as f64 / f64::from(1 << 20));
+        self.push_run(who, &run, &phases, CPU, PEAK);
         if matches!(who, Emulator::Viommu | Emulator::Interpreter) {
             let count = instructions(inputs)?;
             let mips = |count: u64, time: Duration| count as f64 / time.as_secs_f64() / 1e6;
@@ -94,6 +113,47 @@ impl Results {
             );
         }
         Ok(())
+    }
+
+    /// The same on the PC, behind its unit.
+    ///
+    /// # Errors
+    /// It did not do all that it should.
+    pub fn boot_pc(&mut self, inputs: &Inputs, who: Emulator) -> Result<()> {
+        let run = self.checked_boot(inputs, Machine::Pc, who)?;
+        run.line(UNIT_LINE)?;
+        let init = run.time_of(INIT_LINE)?;
+        self.kernel_pc = version(&run);
+        let phases = [
+            (PC_INIT, init),
+            (PC_OFF, run.total - init),
+            (PC_TOTAL, run.total),
+        ];
+        self.push_run(who, &run, &phases, PC_CPU, PC_PEAK);
+        Ok(())
+    }
+
+    fn checked_boot(&mut self, inputs: &Inputs, machine: Machine, who: Emulator) -> Result<Run> {
+        let run = child::run(inputs.boot(machine, who), Until::Exit, LIMIT)?;
+        run.line("viommu-init: done")?;
+        self.same_hashes(&run)?;
+        Ok(run)
+    }
+
+    /// Phases, processor time and peak memory of a boot.
+    fn push_run(
+        &mut self,
+        who: Emulator,
+        run: &Run,
+        phases: &[(&'static str, Duration)],
+        cpu: &'static str,
+        peak: &'static str,
+    ) {
+        for (what, time) in phases.iter().copied().chain([(cpu, run.cpu)]) {
+            self.samples.push(what, who, time.as_secs_f64());
+        }
+        self.samples
+            .push(peak, who, run.peak as f64 / f64::from(1 << 20));
     }
 
     /// Every run has read the same bytes from the disk.
@@ -174,6 +234,24 @@ impl Results {
             Span::between(first, last, Span::default()),
             |s| s,
         );
+        Ok(())
+    }
+
+    /// Linux reads a disk of the PC.
+    ///
+    /// # Errors
+    /// It did not, or not through the unit.
+    pub fn read_pc(&mut self, inputs: &Inputs, who: Emulator, legacy: bool) -> Result<()> {
+        let run = child::run(inputs.read_pc(who, legacy), Until::Exit, LIMIT)?;
+        run.line(READ_GOOD)?;
+        run.line(UNIT_LINE)?;
+        let span = Span::between(
+            run.line(READ_BEGINS)?,
+            run.line(READ_ENDS)?,
+            Span::default(),
+        );
+        let what = if legacy { PC_READ_LEGACY } else { PC_READ };
+        self.push(what, who, span, |s| s);
         Ok(())
     }
 

@@ -7,7 +7,8 @@ use anyhow::{Context, Result};
 use super::commands::READ_MIB;
 use super::loops::Order;
 use super::measure::{
-    CPU, ENTRY, INIT, MIPS_INIT, MIPS_OFF, OFF, PEAK, READ_DDW, READ_DEFAULT, TOTAL,
+    CPU, ENTRY, INIT, MIPS_INIT, MIPS_OFF, OFF, PC_CPU, PC_INIT, PC_OFF, PC_PEAK, PC_READ,
+    PC_READ_LEGACY, PC_TOTAL, PEAK, READ_DDW, READ_DEFAULT, TOTAL,
 };
 use super::program::{PIECES, Piece, Work};
 use super::samples::Emulator::{Interpreter, Qemu, QemuVof, Viommu};
@@ -43,6 +44,9 @@ pub fn all(samples: &Samples, by_cpu: &Samples) -> Result<String> {
     }
     if !samples.lacks(READ_DDW) {
         reads(samples, by_cpu, &mut out)?;
+    }
+    if !samples.lacks(PC_TOTAL) {
+        pc(samples, by_cpu, &mut out)?;
     }
     targets(samples, &mut out)?;
     if let Some((name, spread)) = samples.widest() {
@@ -106,7 +110,7 @@ fn loops(s: &Samples, by_cpu: &Samples, out: &mut String) -> Result<()> {
     out.push_str("### Bare-metal loops, MIPS\n\n");
     out.push_str(COMPARED);
     for (piece, name) in PIECES.iter().filter_map(|p| Some((p, loop_name(p)?))) {
-        compare(s, by_cpu, out, piece.name, &name)?;
+        compare(s, by_cpu, out, piece.name, &name, QemuVof)?;
     }
     out.push('\n');
     Ok(())
@@ -115,18 +119,19 @@ fn loops(s: &Samples, by_cpu: &Samples, out: &mut String) -> Result<()> {
 const COMPARED: &str =
     "| | viommu | QEMU | viommu / QEMU | the same by CPU time |\n|---|---|---|---|---|\n";
 
-/// A row of a table with the head [`COMPARED`]. QEMU is the one without SLOF.
+/// A row of a table with the head [`COMPARED`].
 fn compare(
     s: &Samples,
     by_cpu: &Samples,
     out: &mut String,
     what: &'static str,
     name: &str,
+    peer: Emulator,
 ) -> Result<()> {
-    let (ours, theirs) = (s.median(what, Viommu)?, s.median(what, QemuVof)?);
+    let (ours, theirs) = (s.median(what, Viommu)?, s.median(what, peer)?);
     let (ours, theirs) = (number(ours), number(theirs));
-    let ratio = s.ratio(what, Viommu, QemuVof)?;
-    let cpu_ratio = by_cpu.ratio(what, Viommu, QemuVof)?;
+    let ratio = s.ratio(what, Viommu, peer)?;
+    let cpu_ratio = by_cpu.ratio(what, Viommu, peer)?;
     writeln!(
         out,
         "| {name} | {ours} | {theirs} | {ratio:.2} | {cpu_ratio:.2} |"
@@ -149,7 +154,7 @@ fn hypercalls(s: &Samples, by_cpu: &Samples, out: &mut String) -> Result<()> {
     out.push_str("### Hypercalls as a guest sees them, ns each\n\n");
     out.push_str(COMPARED);
     for (piece, name) in PIECES.iter().filter_map(|p| Some((p, call_name(p)?))) {
-        compare(s, by_cpu, out, piece.name, name)?;
+        compare(s, by_cpu, out, piece.name, name, QemuVof)?;
     }
     out.push('\n');
     Ok(())
@@ -159,7 +164,31 @@ fn reads(s: &Samples, by_cpu: &Samples, out: &mut String) -> Result<()> {
     writeln!(out, "### NVMe: {READ_MIB} MiB in direct reads of 128 KiB\n")?;
     out.push_str(COMPARED);
     for what in [READ_DDW, READ_DEFAULT] {
-        compare(s, by_cpu, out, what, what)?;
+        compare(s, by_cpu, out, what, what, QemuVof)?;
+    }
+    out.push('\n');
+    Ok(())
+}
+
+fn pc(s: &Samples, by_cpu: &Samples, out: &mut String) -> Result<()> {
+    out.push_str("### The PC behind its VT-d unit\n\n");
+    out.push_str("| | viommu | viommu, interpreter | QEMU | viommu / QEMU |\n");
+    out.push_str("|---|---|---|---|---|\n");
+    let short = |what: &'static str| what.trim_start_matches("PC: ");
+    for what in [PC_INIT, PC_OFF, PC_TOTAL, PC_CPU, PC_PEAK] {
+        write!(out, "| {} |", short(what))?;
+        for who in [Viommu, Interpreter, Qemu] {
+            write!(out, " {} |", number(s.median(what, who)?))?;
+        }
+        writeln!(out, " {:.2} |", s.ratio(what, Viommu, Qemu)?)?;
+    }
+    writeln!(
+        out,
+        "\n{READ_MIB} MiB of NVMe in direct reads of 128 KiB:\n"
+    )?;
+    out.push_str(COMPARED);
+    for what in [PC_READ, PC_READ_LEGACY] {
+        compare(s, by_cpu, out, what, short(what), Qemu)?;
     }
     out.push('\n');
     Ok(())
@@ -194,7 +223,7 @@ impl Wanted {
 /// A target: its text, the value, the peer and what is wanted of the ratio.
 type Target = (&'static str, &'static str, Emulator, Wanted);
 
-const TARGETS: [Target; 13] = [
+const TARGETS: [Target; 17] = [
     ("kernel entry to init", INIT, Qemu, Wanted::AtMost(0.8)),
     ("start to power-off", TOTAL, Qemu, Wanted::AtMost(0.5)),
     (
@@ -247,6 +276,25 @@ const TARGETS: [Target; 13] = [
         READ_DEFAULT,
         QemuVof,
         Wanted::Below(1.0),
+    ),
+    (
+        "PC: start to power-off",
+        PC_TOTAL,
+        Qemu,
+        Wanted::AtMost(1.0),
+    ),
+    ("PC: CPU time", PC_CPU, Qemu, Wanted::AtMost(1.0)),
+    (
+        "PC: NVMe read through the unit",
+        PC_READ,
+        Qemu,
+        Wanted::AtMost(1.0),
+    ),
+    (
+        "PC: NVMe read, both in legacy mode",
+        PC_READ_LEGACY,
+        Qemu,
+        Wanted::AtMost(1.0),
     ),
 ];
 

@@ -12,6 +12,10 @@ fn arguments() {
         parse(&["2", "--print", "--only", "bare"]).unwrap(),
         some(2, true, Some(Part::Bare))
     );
+    assert_eq!(
+        parse(&["--only", "pc"]).unwrap(),
+        some(5, false, Some(Part::Pc))
+    );
     assert_eq!(parse(&["3", "--help"]).unwrap(), None);
     for bad in [&["0"][..], &["101"], &["x"], &["--only"], &["--only", "x"]] {
         assert!(parse(bad).is_err(), "{bad:?}");

@@ -199,17 +199,19 @@ impl Compiler<'_> {
         let target = (u.op == Op::JccReg).then(|| self.src(u.a));
         let condition = self.host_condition(u.d);
         self.write_back(false);
-        let other = self.ops.new_dynamic_label();
-        self.jump_if(condition ^ 1, other);
         match target {
-            Some(a) => x!(self ; mov rbx, Rq(a) ; jmp extern self.thunks.jump),
-            None => self.go(u.imm),
+            Some(a) => {
+                let other = self.ops.new_dynamic_label();
+                self.jump_if(condition ^ 1, other);
+                x!(self ; mov rbx, Rq(a) ; jmp extern self.thunks.jump ; =>other);
+            }
+            None => self.go_if(condition, u.imm),
         }
-        x!(self ; =>other);
         self.go(u64::from(u.aux));
     }
 
-    fn jump_if(&mut self, condition: u8, to: DynamicLabel) {
+    /// A jump on a condition of the host, numbered as in Jcc.
+    pub(super) fn jump_if(&mut self, condition: u8, to: DynamicLabel) {
         match condition {
             0 => x!(self ; jo =>to),
             1 => x!(self ; jno =>to),

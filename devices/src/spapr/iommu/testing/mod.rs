@@ -8,7 +8,7 @@ use vm_memory::{Bytes, GuestAddress};
 
 use super::rules::Personality;
 use super::spec::{Liobn, Tce};
-use super::table::Budget;
+use super::store::Budget;
 use super::window::Kind;
 use super::{Members, PeConfig, SpaprIommu};
 use crate::dma::{Access, DmaRequest, FaultReason, Iova, SourceId, Translator};
@@ -74,13 +74,13 @@ impl Unit {
 
     /// Sets other caps of table chunks, so that few calls reach them.
     pub fn set_caps(&self, per_table: usize, per_unit: usize) {
-        let budget = &mut self.iommu.write().budget;
+        let budget = &mut self.iommu.lock().chunks.budget;
         (budget.per_table, budget.per_unit) = (per_table, per_unit);
     }
 
     /// The caps of table chunks, and the chunks in use.
     pub fn budget(&self) -> Budget {
-        self.iommu.read().budget
+        self.iommu.lock().chunks.budget
     }
 
     /// Status of a hypercall.
@@ -184,7 +184,7 @@ impl Unit {
 
     /// Another unit with [`RAM`] bytes that are this one's, with its caps, and with its state by way of a snapshot.
     pub fn restored(&self) -> Self {
-        let personality = self.iommu.read().personality;
+        let personality = self.iommu.lock().personality;
         let budget = self.budget();
         let copy = Self::with(RAM, personality);
         let saved = self.iommu.save().expect("a state to save");
@@ -199,18 +199,25 @@ impl Unit {
 
     /// The state, after checks that need nothing to compare it with.
     pub fn snapshot(&self) -> Snapshot {
-        let s = self.iommu.read();
+        let s = self.iommu.lock();
         let refs: usize = s.pes.iter().map(|pe| pe.windows.len()).sum();
         let of_pes = s.windows.values().filter(|w| w.kind != Kind::Vio).count();
         assert_eq!(refs, of_pes, "every window is in its PE's list once");
+        // Translations see the PE's windows and no others.
+        for pe in &s.pes {
+            for window in pe.windows.iter().filter_map(|l| s.windows.get(l)) {
+                assert!(window.is_shown_by(&pe.endpoint), "{window:?}");
+            }
+            assert_eq!(pe.endpoint.shown(), pe.windows.len());
+        }
         assert_eq!(
-            s.budget.used,
+            s.chunks.budget.used,
             s.windows.values().map(|w| w.table.chunks()).sum::<usize>()
         );
         s.windows
             .values()
             .map(|w| {
-                let entries = w.table.entries().collect();
+                let entries = w.table.entries(s.chunks.store()).collect();
                 (w.liobn, w.base, w.size, w.page_shift, entries)
             })
             .collect()

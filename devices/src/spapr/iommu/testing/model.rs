@@ -112,12 +112,21 @@ impl Plain {
         }
     }
 
-    /// The chunks of 512 entries that these bus addresses lie in: what the unit's caps count.
-    fn chunks(&self, at: impl Iterator<Item = u128>) -> BTreeSet<u128> {
-        at.map(|a| (a - self.base) >> self.shift >> 9).collect()
+    /// What the unit's caps count: the groups of 512 entries that these bus addresses lie in, the groups of 512 such groups, and so on
+    /// up to one group of all. As the number of entries of a group, and the group's number.
+    fn chunks(&self, at: impl Iterator<Item = u128>) -> BTreeSet<(u128, u128)> {
+        let all = self.size >> self.shift;
+        let sizes = || (1..).map(|n| 512u128.pow(n));
+        let groups = |entry: u128| {
+            let below_all = sizes().take_while(move |size| *size < all);
+            let whole = sizes().find(|size| *size >= all);
+            below_all.chain(whole).map(move |size| (size, entry / size))
+        };
+        at.flat_map(|a| groups((a - self.base) >> self.shift))
+            .collect()
     }
 
-    fn used(&self) -> BTreeSet<u128> {
+    fn used(&self) -> BTreeSet<(u128, u128)> {
         self.chunks(self.tces.keys().copied())
     }
 }
@@ -134,7 +143,7 @@ pub struct Model {
 impl Model {
     /// The state of a new unit.
     pub fn boot(u: &Unit) -> Self {
-        let p = u.iommu.read().personality;
+        let p = u.iommu.lock().personality;
         let vio = Plain::new(0, VIO_SIZE, 12);
         let budget = u.budget();
         let mut model = Model {

@@ -74,7 +74,7 @@ fn stuff() {
         (u.get(DEFAULT, 0x3fe000), u.get(DEFAULT, 0x3ff000)),
         (Ok(0x9001), Ok(0))
     );
-    assert_eq!(u.iommu.report().chunks, 2);
+    assert_eq!(u.iommu.report().chunks, 3, "two leaves, and one above");
     assert_eq!(u.stuff(DEFAULT, 0x1ff000, 0, 512), H_SUCCESS);
     assert_eq!(u.iommu.report().chunks, 0, "cleared entries cost nothing");
     assert_eq!(u.stuff(DEFAULT, 0, 0x9001, 0), H_SUCCESS);
@@ -157,12 +157,17 @@ fn indirect() {
 fn tables_are_capped() {
     let u = Unit::with(1 << 20, Personality::KVM);
     let (liobn, base) = u.create(12, 50).unwrap();
-    let cap = Budget::for_ram(1 << 20).per_table as u64;
+    let cap = Budget::for_ram(1 << 20).per_table;
     let chunk = 512 << 12;
-    for i in 0..cap - 1 {
-        assert_eq!(u.put(liobn, base + i * chunk, RW), H_SUCCESS);
+    // Of five levels; all but one leaf that will fit, next to each other.
+    let used = || u.iommu.report().chunks;
+    let mut leaves = 0;
+    while used() + 1 < cap {
+        assert_eq!(u.put(liobn, base + leaves * chunk, RW), H_SUCCESS);
+        leaves += 1;
     }
-    let next = base + cap * chunk;
+    assert_eq!((leaves + leaves.div_ceil(512) + 3) as usize, cap - 1);
+    let next = base + (leaves + 1) * chunk;
     u.list(0x1000, &[0x1003; 512]);
     assert_eq!(
         u.unchanged(|| u.indirect(liobn.into(), next + 0x1000, 0x1000, 512)),
@@ -171,6 +176,11 @@ fn tables_are_capped() {
     assert_eq!(
         u.unchanged(|| u.stuff(liobn, next + 0x1000, RW, 512)),
         H_NOT_ENOUGH_RESOURCES
+    );
+    assert_eq!(
+        u.unchanged(|| u.put(liobn, base + (1 << 49), RW)),
+        H_NOT_ENOUGH_RESOURCES,
+        "far away a leaf needs more chunks above it"
     );
     assert_eq!(u.stuff(liobn, next, RW, 512), H_SUCCESS);
     assert_eq!(
@@ -184,25 +194,52 @@ fn tables_are_capped() {
     );
     assert_eq!(u.put(liobn, base, 0), H_SUCCESS);
     assert_eq!(u.put(liobn, next + chunk, RW), H_SUCCESS);
-    assert_eq!(u.iommu.report().hcall_errors["H_PUT_TCE -44"], 1);
+    assert_eq!(u.iommu.report().hcall_errors["H_PUT_TCE -44"], 2);
     assert_eq!(u.remove(liobn), 0);
     assert_eq!(u.iommu.report().chunks, 0);
 }
 
 #[test]
 fn the_unit_is_capped_too() {
-    let mut budget = Budget {
-        per_table: 4,
-        per_unit: 5,
-        used: 0,
-    };
+    let mut chunks = Chunks::new(1 << 20, 1 << 20);
+    (chunks.budget.per_table, chunks.budget.per_unit) = (6, 9);
+    // Of three levels.
     let (mut a, mut b) = (TceTable::new(1 << 20), TceTable::new(1 << 20));
     for i in 0..3 {
-        assert_eq!(a.fill(i * 512, 1, 1, &mut budget), Ok(()));
+        assert_eq!(a.fill(i * 512, 1, 1, &mut chunks), Ok(()));
     }
-    assert_eq!(b.write(511, &[1, 1], &mut budget), Ok(()));
-    assert_eq!(b.fill(5000, 1, 1, &mut budget), Err(TableFull));
-    a.clear(&mut budget);
-    assert_eq!((budget.used, a.mapped(), a.peak()), (2, 0, 3));
-    assert_eq!(b.fill(5000, 1, 1, &mut budget), Ok(()));
+    assert_eq!(b.write(511, &[1, 1], &mut chunks), Ok(()));
+    assert_eq!((a.chunks(), b.chunks()), (5, 4));
+    assert_eq!(b.fill(5000, 1, 1, &mut chunks), Err(TableFull));
+    a.clear(&mut chunks);
+    assert_eq!((chunks.budget.used, a.mapped(), a.peak()), (4, 0, 3));
+    assert_eq!(b.fill(5000, 1, 1, &mut chunks), Ok(()));
+    assert_eq!(
+        b.fill(1 << 19, 1, 1, &mut chunks),
+        Err(TableFull),
+        "six, and two more"
+    );
+}
+
+/// What one table has given back another one uses, and finds it empty.
+#[test]
+fn chunks_are_used_again() {
+    let mut chunks = Chunks::new(1 << 20, 1 << 20);
+    let (mut a, mut b) = (TceTable::new(1 << 40), TceTable::new(300));
+    for round in 0..3 {
+        for i in 0..100 {
+            assert_eq!(a.write(i << 30 | i, &[i + 1], &mut chunks), Ok(()));
+        }
+        if round == 1 {
+            for i in 0..100 {
+                assert_eq!(a.write(i << 30 | i, &[0], &mut chunks), Ok(()));
+            }
+        }
+        a.clear(&mut chunks);
+        assert_eq!(chunks.budget.used, 0);
+        assert_eq!(b.fill(299, 1, 7, &mut chunks), Ok(()));
+        assert_eq!(b.entries(chunks.store()).count(), 1);
+        assert_eq!(b.fill(299, 1, 0, &mut chunks), Ok(()));
+        assert_eq!((b.chunks(), b.entries(chunks.store()).count()), (0, 0));
+    }
 }

@@ -64,7 +64,7 @@ proptest! {
     fn agrees_with_the_model(p in personality(), ops in prop::collection::vec(op(), 1..60), few_chunks in any::<bool>()) {
         let mut u = Unit::with(RAM, p);
         if few_chunks {
-            u.set_caps(3, 5);
+            u.set_caps(6, 10);
         }
         let mut m = Model::boot(&u);
         for (n, op) in ops.iter().enumerate() {

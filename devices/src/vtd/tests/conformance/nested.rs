@@ -147,13 +147,13 @@ fn nested() {
     );
     s.add(
         Nested,
-        "SFS.5: FSPTPTR beyond the second stage",
+        "SPT.4: FSPTPTR beyond the second stage",
         |t| {
             t.set(t.pasid(), 7 << 2, 1 << 2);
             t.set(t.pasid() + 16, !0xfff, 1 << 39);
         },
         read(PAGE.0),
-        FirstStageEntryWidth,
+        PasidInvalid,
     );
     s.add(
         Nested,

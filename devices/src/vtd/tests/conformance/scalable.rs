@@ -161,15 +161,60 @@ fn scalable_context_entries() {
         read(PAGE.0).with_pasid((1 << 13) - 1),
         PasidDirectoryNotPresent,
     );
+    for request in [read(PAGE.0), read(PAGE.0).with_pasid(9)] {
+        s.add(
+            Second,
+            "SCT.4: RID_PASID beyond PDTS",
+            |t| {
+                t.set(t.context(), 7 << 9, 0);
+                t.set(t.context() + 8, Sce::RID_PASID, 1 << 13);
+            },
+            request,
+            ScalableContextInvalid,
+        );
+        s.add(
+            Second,
+            "SCT.4: PRE without DTE",
+            |t| t.set(t.context(), 0, Sce::PRE),
+            request,
+            ScalableContextInvalid,
+        );
+    }
     s.add(
         Second,
-        "SCT.9: RID_PASID beyond PDTS",
-        |t| {
-            t.set(t.context(), 7 << 9, 0);
-            t.set(t.context() + 8, Sce::RID_PASID, 1 << 13);
-        },
+        "PRE with DTE",
+        |t| t.set(t.context(), 0, Sce::PRE | Sce::DTE),
         read(PAGE.0),
-        RidPasidTooLarge,
+        PAGE.1,
+    );
+    s.add(
+        Second,
+        "SCT.9: a request with the PASID of those without",
+        |_| {},
+        read(PAGE.0).with_pasid(RID_PASID),
+        RidPasid,
+    );
+    s.add(
+        Second,
+        "SCT.9: hidden by FPD",
+        |t| t.xor(t.context(), 2),
+        read(PAGE.0).with_pasid(RID_PASID),
+        Expect::Hidden(RidPasid),
+    );
+    s.with(
+        Second,
+        |c| c.rid_pasid = false,
+        "SCT.9: without ECAP.RPS RID_PASID is 0",
+        |t| t.set(t.context() + 8, Sce::RID_PASID, 0),
+        read(PAGE.0).with_pasid(0),
+        RidPasid,
+    );
+    s.add(
+        Second,
+        "SGN.8: translated request to the interrupt range",
+        |t| t.set(t.context(), 0, Sce::DTE),
+        typed(AddressType::Translated, 0xfee0_1000),
+        ScalableInterruptAddress,
     );
     s.run("§9.4", 200);
 }
@@ -277,7 +322,11 @@ fn pasid_entries() {
         ),
         (
             "PWSNP without ECAP.SMPWCS",
-            |c| c.scalable_coherent = false,
+            |c| {
+                c.scalable_coherent = false;
+                c.second_stage_ad = false;
+                c.extended_accessed = false;
+            },
             8,
             Pe::PWSNP,
         ),
