@@ -107,7 +107,8 @@ impl Model {
         *m.at(0) = u32::from(config.version.0) << 4 | u32::from(config.version.1);
         m.set64(8, caps.cap.into());
         m.set64(0x10, caps.ecap.into());
-        for control in [0x38, 0xa0, 0xe0] {
+        let page_event = config.page_requests.then_some(0xe0);
+        for control in [0x38, 0xa0].into_iter().chain(page_event) {
             *m.at(control) = 1 << 31;
         }
         m

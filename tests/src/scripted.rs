@@ -78,9 +78,7 @@ impl Scripted {
             Arch::Ppc64el => "console=hvc0 viommu.run=/test",
             Arch::Amd64 => "console=ttyS0 viommu.run=/test",
         };
-        let args = [
-            "--kernel", kernel, "--initrd", &initrd, "--append", words,
-        ];
+        let args = ["--kernel", kernel, "--initrd", &initrd, "--append", words];
         Scripted {
             args: args.map(str::to_owned).to_vec(),
             folder,

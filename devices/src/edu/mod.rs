@@ -334,9 +334,7 @@ impl Edu {
                 .ask(at, part.len() as u64, access)
                 .map_err(|_| (DmaStatus::NoTranslation, at))?;
             if !grant.allows(access) {
-                let page = (command & CMD_PRI != 0)
-                    .then(|| self.services.as_mut())
-                    .flatten();
+                let page = self.services.as_mut().filter(|_| command & CMD_PRI != 0);
                 return Err((
                     page.map_or(DmaStatus::NoTranslation, |services| {
                         let group = services.begin();

@@ -219,15 +219,14 @@ impl Guest {
     /// Subroutine: the text at RSI.
     fn put_text(&mut self) {
         let a = &mut self.asm;
-        let (mut next, mut done) = (a.create_label(), a.create_label());
+        let mut done = a.create_label();
         fine(a.set_label(&mut self.put_text));
-        fine(a.set_label(&mut next));
         fine(a.mov(al, byte_ptr(rsi)));
         fine(a.inc(rsi));
         fine(a.test(al, al));
         fine(a.jz(done));
         put_char(a);
-        fine(a.jmp(next));
+        fine(a.jmp(self.put_text));
         fine(a.set_label(&mut done));
         fine(a.ret());
     }

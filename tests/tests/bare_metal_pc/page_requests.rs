@@ -41,6 +41,8 @@ fn ready(g: &mut Guest, unit: &mut Unit) {
     g.store_text(page(0), "payload");
     unit.context(g, DTE | PASIDE | PRE);
     unit.pasid(g, PASID, DOMAIN, [FIRST_STAGE, TABLES.tables]);
+    // Translated requests carry no PASID: theirs is RID_PASID, which passes addresses unchanged.
+    unit.pasid(g, 0, 1, [4 << 6, 0]);
     g.store(PQA, PAGE_REQUESTS);
     unit.enable(g);
     g.configure16(PASID_CAPABILITY + 6, 1);

@@ -1,6 +1,7 @@
 //! Debian's amd64 kernels on the PC: what the kernel says of the units, and what the units say of the kernel.
 
 mod devices;
+mod variants;
 
 use super::{Boot, essence, has};
 use viommu_tests::boot::{boot_on, run_on};

@@ -57,7 +57,7 @@ pub struct Window {
     pub order: u64,
     /// When it came into being, in nanoseconds of virtual time.
     pub created_ns: u64,
-    /// The entries. After a change call [`Window::show`].
+    /// The entries. After a change call `show`.
     pub table: TceTable,
     /// Where translations see it; none of a VIO window.
     shown: Option<(Arc<Endpoint>, usize)>,

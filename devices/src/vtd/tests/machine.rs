@@ -304,3 +304,43 @@ fn numbers_of_threads_are_used_again() {
     }
     assert_eq!(lab.unit.counters().untranslated, 600);
 }
+
+/// Faults of several threads, while a driver clears records: each is recorded once, or counted as lost. §7.2.1.
+#[test]
+fn no_fault_disappears_among_threads() {
+    const EACH: u64 = 2000;
+    let lab = Lab::new(Config::full());
+    lab.enable(0);
+    let taken = |seen: &mut Vec<u64>| {
+        for n in 0..lab.unit.config().fault_records as u16 {
+            if lab.register(Register::FRCD(n, true)) >> 63 == 1 {
+                seen.push(lab.register(Register::FRCD(n, false)) >> 12);
+                lab.set_register(Register::FRCD(n, true), 1 << 63);
+            }
+        }
+        lab.set_register(Register::FSTS, 1);
+    };
+    let mut seen = Vec::new();
+    std::thread::scope(|s| {
+        let threads = [0, 1].map(|t| {
+            let unit = lab.unit.clone();
+            s.spawn(move || {
+                for n in 0..EACH {
+                    let r = Request::untranslated(DEVICE, (t * EACH + n) << 12, Operation::Read);
+                    assert!(unit.translate(&r).is_err());
+                }
+            })
+        });
+        while threads.iter().any(|t| !t.is_finished()) {
+            taken(&mut seen);
+        }
+    });
+    taken(&mut seen);
+    let counters = lab.unit.counters();
+    assert_eq!(seen.len() as u64 + counters.lost_faults, 2 * EACH);
+    assert_eq!(counters.faults, 2 * EACH);
+    let recorded = seen.len();
+    seen.sort_unstable();
+    seen.dedup();
+    assert_eq!(seen.len(), recorded, "none twice");
+}
