@@ -216,3 +216,66 @@ fn options() {
     refused(&["boot", "toaster"], "toaster");
     refused(&["boot", "pseries", "--guest", "nonsense"], "nonsense");
 }
+
+/// A bzImage whose payload is `payload`: two sectors of header, code, and the packed kernel. Linux, Documentation/arch/x86/boot.rst.
+fn bz_image(payload: &[u8]) -> Vec<u8> {
+    const CODE: u32 = 0x300;
+    let mut image = vec![0; 1024 + CODE as usize];
+    image[0x1f1] = 1;
+    image[0x1fe..0x200].copy_from_slice(&[0x55, 0xaa]);
+    image[0x202..0x206].copy_from_slice(b"HdrS");
+    image[0x206..0x208].copy_from_slice(&0x20f_u16.to_le_bytes());
+    image[0x211] = 1;
+    image[0x236] = 1;
+    image[0x248..0x24c].copy_from_slice(&CODE.to_le_bytes());
+    image[0x24c..0x250].copy_from_slice(&(payload.len() as u32).to_le_bytes());
+    image.extend(payload);
+    image
+}
+
+#[test]
+fn kernels_of_the_pc() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let boot = |name: &str, bytes: &[u8], wanted: &str| {
+        let kernel = file(at, name, bytes);
+        refused(&["boot", "pc", "--kernel", &kernel], wanted);
+    };
+    boot("power", &kernel(), "wrong architecture: 64-bit PowerPC");
+    boot("empty", b"", "kernel");
+    let zstd = [&[0x28, 0xb5, 0x2f, 0xfd][..], &[0xff; 64]].concat();
+    boot("corrupt", &bz_image(&zstd), "(zstd) cannot be unpacked");
+    let gzip = [&[0x1f, 0x8b, 8, 0][..], &[0; 64]].concat();
+    boot("gzip", &bz_image(&gzip), "(gzip) cannot be unpacked");
+    let whole = bz_image(&zstd);
+    boot("truncated", &whole[..whole.len() - 8], "truncated");
+    // What its payload unpacks to is a kernel of another machine.
+    let lz4 = stored_in_lz4(&kernel());
+    boot("foreign", &bz_image(&lz4), "wrong architecture");
+}
+
+/// The kernel's old LZ4 form with one block of literals, and the unpacked size at the end as the kernel's build appends it.
+fn stored_in_lz4(bytes: &[u8]) -> Vec<u8> {
+    let mut block = vec![0xf0];
+    let mut rest = bytes.len() - 15;
+    while rest >= 255 {
+        block.push(255);
+        rest -= 255;
+    }
+    block.push(rest as u8);
+    block.extend(bytes);
+    let mut out = vec![0x02, 0x21, 0x4c, 0x18];
+    out.extend((block.len() as u32).to_le_bytes());
+    out.extend(block);
+    out.extend((bytes.len() as u32).to_le_bytes());
+    out
+}
+
+#[test]
+fn more_devices_than_slots() {
+    let folder = tempfile::tempdir().unwrap();
+    let kernel = file(folder.path(), "kernel", &bz_image(&[0; 64]));
+    let mut args = vec!["boot", "pc", "--kernel", &kernel];
+    args.extend(std::iter::repeat_n(["--device", "edu"], 32).flatten());
+    refused(&args, "32 devices: the host bridge has 31 slots");
+}

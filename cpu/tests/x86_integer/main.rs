@@ -8,6 +8,8 @@
 mod cases;
 mod guest;
 mod host;
+#[path = "../qemu/mod.rs"]
+mod qemu;
 mod sequences;
 
 use cases::{ALL, Case, Random, case, tame_bit_index, undefined};
@@ -17,7 +19,9 @@ use iced_x86::{Code, CpuidFeature, EncodingKind, Mnemonic};
 use viommu_cpu::engine::Engine;
 
 /// Cases of each form: with register operands, with memory operands, or a half with each.
-const CASES: u32 = 1000;
+fn cases() -> u32 {
+    qemu::cases().unwrap_or(1000)
+}
 
 /// The instructions, each in all its forms of 64-bit mode.
 const INSTRUCTIONS: &[Mnemonic] = &[
@@ -185,63 +189,47 @@ fn is_meaningless(c: &Case) -> bool {
         && count > 16
 }
 
-/// Code on the host and on all guests: everything must be the same, but flags outside `mask`.
+/// Code on the host and on all guests: everything must be the same, but flags outside `mask`. What differs is the error.
 fn compare_code(
     host: &Host,
     guests: &mut [Guest],
     code: &[u8],
-    state: &State,
-    scratch: &[u8],
+    (state, scratch): (&State, &[u8]),
     mask: u64,
-    what: &str,
-) {
+    most: u64,
+) -> Result<(), String> {
     let (mut h, mut memory) = (*state, scratch.to_vec());
-    assert_eq!(host.run(code, &mut h, &mut memory), 0, "{what}: a signal");
+    let signal = host.run(code, &mut h, &mut memory);
     for (tier, guest) in guests.iter_mut().enumerate() {
         let (mut g, mut scratch) = (*state, scratch.to_vec());
-        let fine = guest.run(code, &mut g, &mut scratch, 5000);
-        let what = format!("{what}, tier {tier}: {code:02x?}\nbefore {state:x?}");
-        assert!(fine, "{what}: an exception");
-        assert!(g.gpr == h.gpr, "{what}\nhost   {h:x?}\nguest  {g:x?}");
+        let fine = guest.run(code, &mut g, &mut scratch, most);
         let flags = (g.flags & mask, h.flags & mask);
-        assert!(flags.0 == flags.1, "{what}\nflags {flags:x?} of {mask:x}");
-        assert!(scratch == memory, "{what}: memory");
-    }
-}
-
-fn compare(host: &Host, guests: &mut [Guest], c: &Case) {
-    let (mut h, mut memory) = (c.state, c.scratch.clone());
-    let signal = host.run(&c.bytes, &mut h, &mut memory);
-    let mask = ALL & !undefined(&c.instruction, &c.state);
-    for (tier, guest) in guests.iter_mut().enumerate() {
-        let (mut g, mut scratch) = (c.state, c.scratch.clone());
-        let fine = guest.run(&c.bytes, &mut g, &mut scratch, 3);
-        let what = || {
-            format!(
-                "{:?} {} ({:02x?}), tier {tier}\nbefore {:x?}",
-                c.instruction.code(),
-                c.instruction.mnemonic() as u32,
-                c.bytes,
-                c.state
-            )
+        let what = match () {
+            () if fine != (signal == 0) => format!("signal {signal}, without an exception: {fine}"),
+            () if !fine => continue,
+            () if g.gpr != h.gpr => format!("host   {h:x?}\nguest  {g:x?}"),
+            () if flags.0 != flags.1 => format!("flags {flags:x?} of {mask:x}"),
+            () if scratch != memory => "memory".to_owned(),
+            () => continue,
         };
-        assert_eq!(fine, signal == 0, "{}: an exception", what());
-        if !fine {
-            continue;
-        }
-        assert!(g.gpr == h.gpr, "{}\nhost   {h:x?}\nguest  {g:x?}", what());
-        assert!(
-            g.flags & mask == h.flags & mask,
-            "{}\nflags {:x}, host {:x}, of {mask:x}",
-            what(),
-            g.flags & mask,
-            h.flags & mask
-        );
-        assert!(scratch == memory, "{}: memory", what());
+        return Err(format!(
+            "tier {tier}: {code:02x?}\nbefore {state:x?}\n{what}"
+        ));
     }
+    Ok(())
 }
 
+fn compare(host: &Host, guests: &mut [Guest], c: &Case) -> Result<(), String> {
+    let mask = ALL & !undefined(&c.instruction, &c.state);
+    let before = (&c.state, &c.scratch[..]);
+    compare_code(host, guests, &c.bytes, before, mask, 3)
+}
+
+/// Both tiers; under QEMU the interpreter alone, as there compiled code is translated once more.
 fn guests() -> Vec<Guest> {
+    if qemu::stands_in() {
+        return vec![Guest::new(Engine::Interpreter)];
+    }
     vec![Guest::new(Engine::Interpreter), Guest::new(Engine::Verify)]
 }
 
@@ -261,18 +249,23 @@ fn each_form_does_what_the_host_does() {
             tested += 1;
             let mut r = Random(0x9e37_79b9_7f4a_7c15 ^ (code as u64) << 8 ^ u64::from(memory));
             let mut done = 0;
-            while done < CASES / kinds.len() as u32 {
+            while done < cases() / kinds.len() as u32 {
                 let Some(mut c) = case(code, &mut r, memory) else {
                     continue;
                 };
                 if is_bit_string(&c) && !tame_bit_index(&mut c, &mut r) || is_meaningless(&c) {
                     continue;
                 }
-                compare(&host, &mut guests, &c);
+                if let Err(what) = compare(&host, &mut guests, &c) {
+                    assert!(qemu::excuses(code), "{code:?}, {what}");
+                    break;
+                }
                 done += 1;
             }
         }
     }
     assert!(tested > 300, "{tested} forms");
-    assert!(guests[1].verified() > 100_000);
+    if let Some(both) = guests.get(1) {
+        assert!(both.verified() > 100_000);
+    }
 }

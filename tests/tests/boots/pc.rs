@@ -33,6 +33,8 @@ fn the_default_boot_and_its_repetition() {
     assert!(translated(unit(&first, 0)) > 8000);
     assert!(unit(&first, 0)["interrupts"]["remapped"].as_u64() > Some(50));
     assert_eq!(essence(&first), essence(&second));
+    let interpreted = boot(&["--engine", "interpreter"]);
+    assert_eq!(essence(&first), essence(&interpreted));
 }
 
 #[test]
