@@ -92,29 +92,6 @@ impl Packages {
         })
     }
 
-    /// The first of `suites` whose signed package lists can be had.
-    ///
-    /// # Errors
-    /// The error of the first one if none can.
-    pub fn first_usable<'a>(
-        &self,
-        suites: &[&'a str],
-        arch: &str,
-        progress: Progress<'_>,
-    ) -> Result<&'a str, GuestError> {
-        let mut first = None;
-        for suite in suites {
-            match self.setup(suite, arch, progress) {
-                Ok(_) => return Ok(suite),
-                Err(error) => {
-                    log::warn!("no package lists of {suite}: {error}");
-                    first.get_or_insert(error);
-                }
-            }
-        }
-        Err(first.unwrap_or(GuestError::NoMirror))
-    }
-
     /// Downloads the named packages of `suite` for `arch` (or finds them in the cache) and gives their files in the order of `names`.
     ///
     /// # Errors
@@ -409,7 +386,8 @@ impl Setup {
 }
 
 /// The private apt configuration (apt.conf(5)): all folders below `folder`, one
-/// architecture, signatures required, packages of `suite` before those of its release.
+/// architecture, signatures required, packages of `suite` before those of its release. Signed lists do not expire: those of a stable
+/// release never do, and a mirror that is behind still serves kernels that are good enough for a guest.
 pub(super) fn configuration(folder: &Path, suite: &str, arch: &str, proxy: &str) -> String {
     let f = folder.display();
     format!(
@@ -421,6 +399,7 @@ pub(super) fn configuration(folder: &Path, suite: &str, arch: &str, proxy: &str)
          APT::Sandbox::User \"\";\nAPT::Get::AllowUnauthenticated \"false\";\n\
          Acquire::AllowInsecureRepositories \"false\";\nAcquire::AllowWeakRepositories \"false\";\n\
          Acquire::AllowDowngradeToInsecureRepositories \"false\";\nAcquire::ForceHash \"SHA256\";\n\
+         Acquire::Check-Valid-Until \"false\";\n\
          Acquire::Languages \"none\";\nAcquire::Retries \"2\";\n{proxy}"
     )
 }

@@ -124,19 +124,19 @@ const ENTRIES: [Entry; 7] = [
         meta: "linux-image-powerpc64le",
     },
     Entry {
-        name: "debian-testing",
-        about: "Debian testing, its newest Linux, 4 KiB pages",
+        name: "debian-newest",
+        about: "Debian's newest Linux, 4 KiB pages",
         arch: Arch::Ppc64el,
         page_kib: 4,
-        suites: &["forky"],
+        suites: &["forky", "trixie-backports", "trixie"],
         meta: "linux-image-powerpc64le",
     },
     Entry {
-        name: "debian-testing-64k",
-        about: "Debian testing, its newest Linux, 64 KiB pages",
+        name: "debian-newest-64k",
+        about: "Debian's newest Linux, 64 KiB pages",
         arch: Arch::Ppc64el,
         page_kib: 64,
-        suites: &["forky"],
+        suites: &["forky", "trixie-backports", "trixie"],
         meta: "linux-image-powerpc64le-64k",
     },
     Entry {
@@ -276,18 +276,7 @@ pub(super) fn fetch_into(
         return Ok(guest);
     }
     let packages = open(cache)?;
-    let arch = entry.arch.debian();
-    let suite = packages.first_usable(entry.suites, arch, progress)?;
-    let kernel = packages.resolve(entry.meta, "linux-image-", suite, arch, progress)?;
-    // Since Debian 14 a kernel's package is empty and depends on others that hold its parts.
-    let parts_of_kernel = packages
-        .dependencies(&kernel, suite, arch, progress)?
-        .into_iter()
-        .filter(|name| KERNEL_PARTS.iter().any(|part| name.starts_with(part)));
-    let mut names = vec!["busybox-static".to_owned(), kernel.clone()];
-    names.extend(parts_of_kernel);
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let debs = packages.fetch(&names, suite, arch, progress)?;
+    let (suite, debs) = first_whole(&packages, entry, progress)?;
     let Some((busybox_deb, kernel_debs)) = debs.split_first() else {
         return Err(malformed(cache, "apt gave no packages"));
     };
@@ -300,6 +289,45 @@ pub(super) fn fetch_into(
     }
     fs::rename(stage.keep(), &folder).map_err(at(&folder))?;
     load(name, &folder).ok_or_else(|| malformed(&folder, "could not be read back"))
+}
+
+/// The first suite of `entry` of which everything can be had, and its packages: busybox, then the kernel's. A mirror that is being
+/// changed may lack lists, or packages that its lists name.
+fn first_whole(
+    packages: &Packages,
+    entry: &Entry,
+    progress: Progress<'_>,
+) -> Result<(&'static str, Vec<PathBuf>), GuestError> {
+    let mut first = None;
+    for &suite in entry.suites {
+        match fetch_packages(packages, entry, suite, progress) {
+            Ok(debs) => return Ok((suite, debs)),
+            Err(error) => {
+                log::warn!("{} cannot be had from {suite}: {error}", entry.name);
+                first.get_or_insert(error);
+            }
+        }
+    }
+    Err(first.unwrap_or(GuestError::NoMirror))
+}
+
+fn fetch_packages(
+    packages: &Packages,
+    entry: &Entry,
+    suite: &str,
+    progress: Progress<'_>,
+) -> Result<Vec<PathBuf>, GuestError> {
+    let arch = entry.arch.debian();
+    let kernel = packages.resolve(entry.meta, "linux-image-", suite, arch, progress)?;
+    // Since Debian 14 a kernel's package is empty and depends on others that hold its parts.
+    let parts_of_kernel = packages
+        .dependencies(&kernel, suite, arch, progress)?
+        .into_iter()
+        .filter(|name| KERNEL_PARTS.iter().any(|part| name.starts_with(part)));
+    let mut names = vec!["busybox-static".to_owned(), kernel.clone()];
+    names.extend(parts_of_kernel);
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    packages.fetch(&names, suite, arch, progress)
 }
 
 /// The Debian userland of `names` and all they depend on, unpacked and added to the guest's initramfs: for tests that run dynamically

@@ -302,6 +302,22 @@ fn the_second_suite_serves_while_the_first_is_broken() {
 }
 
 #[test]
+fn the_second_suite_serves_while_the_first_lacks_a_package() {
+    let archive = Archive::new();
+    archive.keys(&["debian"]);
+    let keyring = archive.keyring(&["debian"]);
+    archive.guest_suite("trixie", "debian");
+    let package = archive.path(&format!("debian/{POOL}/{KERNEL}_2_trixie_ppc64el.deb"));
+    fs::remove_file(package).unwrap();
+    archive.refuses(&keyring, &["No such file"]);
+    archive.guest_suite("bookworm", "debian");
+    archive.guest_suite("bookworm-backports", "debian");
+    let guest = archive.fetch(&keyring).unwrap();
+    assert_eq!(guest.suite, "bookworm-backports");
+    assert_eq!(fs::read(&guest.kernel).unwrap(), b"bookworm-backports");
+}
+
+#[test]
 fn an_older_keyring_gets_the_newer_one_first() {
     let archive = Archive::new();
     archive.keys(&["old", "new", "stranger"]);
