@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use super::uop::Uop;
+use super::uop::{Op, Uop, uop};
 use rustc_hash::FxHashMap;
 
 use super::{Engine, EngineStats, FrontEnd};
@@ -103,7 +103,7 @@ pub struct Decoded {
     pub places: Vec<Place>,
     /// Guest instructions. 0 if the first one goes on behind the code given.
     pub instructions: u32,
-    /// Bytes that they take.
+    /// Bytes from the first one to the end of the last one.
     pub bytes: u32,
 }
 
@@ -115,6 +115,13 @@ impl Decoded {
         self.instructions = 0;
         self.bytes = 0;
     }
+}
+
+/// What [`CodeCache::cut`] replaced.
+#[derive(Debug)]
+pub(super) struct Cut {
+    at: usize,
+    replaced: Uop,
 }
 
 /// Outcome of [`CodeCache::compile`].
@@ -371,6 +378,29 @@ impl CodeCache {
             }
         }
         number
+    }
+
+    /// Makes block `n` end before its instruction number `count`, which it jumps to, until [`CodeCache::mend`]. `None` if no micro-operation
+    /// is that instruction's own.
+    pub(super) fn cut(&mut self, n: u32, count: u64) -> Option<Cut> {
+        let start = self.blocks[n as usize].start as usize;
+        let (_, places) = self.uops_of(n);
+        let within = places.iter().position(|p| u64::from(p.index) >= count)?;
+        let place = places[within];
+        if u64::from(place.index) != count {
+            return None;
+        }
+        let at = start + within;
+        let jump = uop(Op::Jmp, 0, 0, 0, 0, u64::from(place.offset));
+        let replaced = std::mem::replace(&mut self.uops[at], jump);
+        Some(Cut { at, replaced })
+    }
+
+    /// Makes a block whole again.
+    pub(super) fn mend(&mut self, cut: Cut) {
+        if let Some(u) = self.uops.get_mut(cut.at) {
+            *u = cut.replaced;
+        }
     }
 
     /// Takes back the block that [`CodeCache::add`] made last, with `keep` false.

@@ -52,7 +52,7 @@ pub fn exec<F: FrontEnd>(
             if left == 0 {
                 return (Stop::Budget, budget);
             }
-            return tail(f, shared, bus, pure, left, budget);
+            return tail(f, shared, bus, pure, number, left, budget);
         }
         let (target, side) = if block.entry != 0 {
             shared.code.stats.entries += 1;
@@ -149,25 +149,36 @@ fn leave_or_budget(left: u64) -> Stop {
     if left == 0 { Stop::Budget } else { Stop::Leave }
 }
 
-/// Interprets the last `left` instructions of a budget, which end within the block at [`Core::pc`]: as a block that is not kept.
+/// Interprets the last `left` instructions of a budget, with which block `number` at [`Core::pc`] begins.
 #[cold]
 fn tail<F: FrontEnd>(
     f: &mut F,
     shared: &mut Shared,
     bus: &mut dyn Bus,
     pure: &[Pure],
+    number: u32,
     left: u64,
     budget: u64,
 ) -> (Stop, u64) {
     let before = budget - left;
     let base = f.core().pc;
-    let Ok(number) = decode(f, shared, bus, base, left.min(64) as u32, false) else {
-        return (Stop::Fault, before + 1);
+    let (end, left) = if F::DIVISIBLE
+        && let Some(cut) = shared.code.cut(number, left)
+    {
+        let block = *shared.code.block(number);
+        let end = interpret::block(f, shared, bus, pure, block, base, before);
+        shared.code.mend(cut);
+        (end, 0)
+    } else {
+        // A block that is not kept.
+        let Ok(number) = decode(f, shared, bus, base, left.min(64) as u32, false) else {
+            return (Stop::Fault, before + 1);
+        };
+        let block = *shared.code.block(number);
+        let end = interpret::block(f, shared, bus, pure, block, base, before);
+        shared.code.forget_last();
+        (end, left - u64::from(block.instructions))
     };
-    let block = *shared.code.block(number);
-    let end = interpret::block(f, shared, bus, pure, block, base, before);
-    shared.code.forget_last();
-    let left = left - u64::from(block.instructions);
     match end {
         End::Branch { target, .. } => {
             f.core().pc = target;

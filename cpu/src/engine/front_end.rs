@@ -34,6 +34,8 @@ pub struct Fault;
 pub trait FrontEnd {
     /// Every instruction begins at a multiple of this many bytes: 1 or 4.
     const INSTRUCTION_ALIGN: u64;
+    /// The micro-operations of a block's first instructions do the same as a block of these alone.
+    const DIVISIBLE: bool;
 
     /// The engine's part of the state.
     fn core(&mut self) -> &mut Core;
@@ -53,7 +55,7 @@ pub trait FrontEnd {
     -> Result<Translation, Fault>;
 
     /// Decodes at most `max` (at least 1) instructions from the start of `code`, which ends with its page or later than they can. The last
-    /// micro-operation must end the block. The block ends before an instruction that goes on in the next page; if that is the first one, the
+    /// micro-operation must end the block; at a jump ahead it may go on instead, with what it jumps over as a part of it. The block ends before an instruction that goes on in the next page; if that is the first one, the
     /// answer is no instruction, and `code` is longer in the next call.
     fn decode(&mut self, code: &[u8], max: u32, out: &mut Decoded);
 

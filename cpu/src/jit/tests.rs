@@ -372,11 +372,11 @@ fn a_device_access_ends_the_run_after_its_block() {
 fn a_full_code_memory_is_emptied() {
     let mut rig = Rig::new(Engine::Compiled, MSR_SF);
     rig.shared.code.cap_compiled = 16 << 10;
-    // Many small blocks: addi r3,r3,1; b .+4 ...; sc 1
+    // Many small blocks: addi r3,r3,1; bdnz .+4 ...; sc 1
     let blocks = 2000;
     for i in 0..blocks {
         rig.put(CODE + i * 8, 0x3863_0001);
-        rig.put(CODE + i * 8 + 4, 0x4800_0004);
+        rig.put(CODE + i * 8 + 4, 0x4200_0004);
     }
     rig.put(CODE + blocks * 8, SC1);
     rig.cpu.set_gpr(3, 0);

@@ -98,6 +98,10 @@ struct Emitter<'a> {
     out: &'a mut Decoded,
     insn: u32,
     at: u64,
+    /// The instruction that the block goes on with.
+    next: u64,
+    /// The end of the code given.
+    end: u64,
     place: Place,
     mode: u8,
     row: usize,
@@ -107,52 +111,47 @@ struct Emitter<'a> {
 
 /// Decodes one block. See `FrontEnd::decode`.
 pub fn block(code: &[u8], max: u32, mode: u8, out: &mut Decoded) {
-    let mut n = 0;
+    // The next instruction, from the first one.
+    let mut at = 0;
     let mut demanded = 0;
-    loop {
-        let at = n as usize * 4;
-        let Some(bytes) = code
-            .get(at..at + 4)
-            .and_then(|b| <[u8; 4]>::try_from(b).ok())
-        else {
-            break;
-        };
-        if n >= max {
-            break;
-        }
+    let mut last = Place::default();
+    while out.instructions < max
+        && let Some(bytes) = code.get(at..at + 4)
+        && let Ok(bytes) = <[u8; 4]>::try_from(bytes)
+    {
         let insn = if mode & MODE_LE != 0 {
             u32::from_le_bytes(bytes)
         } else {
             u32::from_be_bytes(bytes)
         };
+        last = Place {
+            index: out.instructions as u8,
+            len: 4,
+            offset: at as u16,
+        };
         let mut e = Emitter {
             out,
             insn,
-            at: u64::from(n) * 4,
-            place: Place {
-                index: n as u8,
-                len: 4,
-                offset: at as u16,
-            },
+            at: at as u64,
+            next: at as u64 + 4,
+            end: code.len() as u64,
+            place: last,
             mode,
             row: 0,
             demanded,
         };
         let ends = e.instruction();
         demanded = e.demanded;
-        n += 1;
+        let next = e.next as usize;
+        out.instructions += 1;
+        out.bytes = at as u32 + 4;
         if ends {
-            (out.instructions, out.bytes) = (n, n * 4);
             return;
         }
+        at = next;
     }
-    (out.instructions, out.bytes) = (n, n * 4);
-    out.uops.push(uop(Op::Jmp, 0, 0, 0, 0, u64::from(n) * 4));
-    out.places.push(Place {
-        index: n.saturating_sub(1) as u8,
-        len: 4,
-        offset: (n.saturating_sub(1) * 4) as u16,
-    });
+    out.uops.push(uop(Op::Jmp, 0, 0, 0, 0, at as u64));
+    out.places.push(last);
 }
 
 impl Emitter<'_> {
@@ -672,16 +671,14 @@ impl Emitter<'_> {
                 if insn & 2 != 0 {
                     self.imm(Op::MovI, R_T3, 0, offset as u64);
                     self.push(uop(Op::JmpReg, 0, R_T3, 0, 0, !3));
-                } else {
-                    self.push(uop(
-                        Op::Jmp,
-                        0,
-                        0,
-                        0,
-                        0,
-                        self.at.wrapping_add(offset as u64),
-                    ));
+                    return true;
                 }
+                let target = self.at.wrapping_add(offset as u64);
+                if (self.next..self.end).contains(&target) {
+                    self.next = target;
+                    return false;
+                }
+                self.push(uop(Op::Jmp, 0, 0, 0, 0, target));
                 return true;
             }
             Kind::Bc => {

@@ -446,6 +446,7 @@ pub fn ns_to_timebase(ns: u64) -> u64 {
 
 impl FrontEnd for Cpu {
     const INSTRUCTION_ALIGN: u64 = 4;
+    const DIVISIBLE: bool = true;
 
     #[inline(always)]
     fn core(&mut self) -> &mut Core {

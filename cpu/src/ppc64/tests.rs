@@ -61,18 +61,50 @@ fn any_split_of_the_budget_gives_the_same_run() {
         0x4200_fffc,
         SC1,
     ];
-    for step in 1..20 {
-        let (mut cpu, mut shared) = machine(&code);
-        let mut total = 0;
-        loop {
-            let run = cpu.run(&mut shared, &mut NoBus, total, step);
-            total += run.executed;
-            if run.exit == Exit::Hypercall {
-                break;
+    // The same with jumps ahead: 1: b 2f; addi r3,r3,99; 2: nop; addi r3,r3,2; nop; b .+4; bdnz 1b
+    let jumps = [
+        0x3860_0000,
+        0x3880_0064,
+        0x7c89_03a6,
+        0x4800_0008,
+        0x3863_0063,
+        0x6000_0000,
+        0x3863_0002,
+        0x6000_0000,
+        0x4800_0004,
+        0x4200_ffe8,
+        SC1,
+    ];
+    for (code, executed) in [(&code[..], 204), (&jumps, 604)] {
+        for step in 1..20 {
+            let (mut cpu, mut shared) = machine(code);
+            let mut total = 0;
+            loop {
+                let run = cpu.run(&mut shared, &mut NoBus, total, step);
+                total += run.executed;
+                if run.exit == Exit::Hypercall {
+                    break;
+                }
+                assert_eq!(run.executed, step);
             }
-            assert_eq!(run.executed, step);
+            assert_eq!((total, cpu.gpr(3)), (executed, 200), "steps of {step}");
         }
-        assert_eq!((total, cpu.gpr(3)), (204, 200));
+    }
+}
+
+#[test]
+fn code_behind_a_jump_ahead_is_watched_too() {
+    // b .+8; nop; li r3,1; sc 1; at 0x1010: stw r4,0(r5); sc 1
+    let code = [0x4800_0008, 0x6000_0000, 0x3860_0001, SC1, 0x9085_0000, SC1];
+    let (mut cpu, mut shared) = machine(&code);
+    for value in [1, 7] {
+        cpu.set_pc(0x1000);
+        cpu.run(&mut shared, &mut NoBus, 0, 100);
+        assert_eq!(cpu.gpr(3), value);
+        cpu.set_gpr(4, 0x3860_0007);
+        cpu.set_gpr(5, 0x1008);
+        cpu.set_pc(0x1010);
+        cpu.run(&mut shared, &mut NoBus, 0, 100);
     }
 }
 

@@ -165,6 +165,8 @@ pub struct Cpu {
 
 impl FrontEnd for Cpu {
     const INSTRUCTION_ALIGN: u64 = 1;
+    /// Flags that a later instruction overwrites are not computed.
+    const DIVISIBLE: bool = false;
 
     #[inline(always)]
     fn core(&mut self) -> &mut Core {
