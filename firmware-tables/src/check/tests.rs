@@ -155,6 +155,19 @@ const CASES: &[Case] = &[
     ("my-drc-index", NVME, |n| {
         n.u32("ibm,my-drc-index", 7);
     }),
+    ("drc", "/", |n| cut(n, "ibm,drc-indexes")),
+    ("drc", "/", |n| {
+        n.cells("ibm,drc-indexes", &[1, 0x4000_0008]);
+    }),
+    ("my-drc-index", PHB, |n| {
+        n.u32("ibm,my-drc-index", 0x4000_0008);
+    }),
+    ("drc-type", "/", |n| {
+        n.set("ibm,drc-types", b"\0\0\0\x01SLOT\0".to_vec());
+    }),
+    ("drc-type", PHB, |n| {
+        n.set("ibm,drc-types", b"\0\0\0\x03SLOT\0PHB\01\0".to_vec());
+    }),
     ("drc-calls", "/rtas", |n| remove(n, "set-indicator")),
     ("dynamic-memory", DYNAMIC, |n| {
         n.u64("ibm,lmb-size", 1 << 24);
