@@ -467,10 +467,7 @@ fn an_isolated_bridge_answers_no_call_and_comes_back_fresh() {
     // What was armed or stopped meanwhile is forgotten too.
     phb.health().assert_reset();
     phb.isolate(false);
-    assert_eq!(
-        eeh(&mut phb, RtasCall::IbmReadSlotResetState2, &[]),
-        (0, 0)
-    );
+    assert_eq!(eeh(&mut phb, RtasCall::IbmReadSlotResetState2, &[]), (0, 0));
     phb.health().error();
     assert_eq!(
         eeh(&mut phb, RtasCall::IbmReadSlotResetState2, &[]),
