@@ -172,11 +172,14 @@ say given
     }
 }
 
-/// The kernel gives a bridge back and takes it again, by its own driver for such bridges, and then the controller behind it: which finds the
-/// default window and makes a window of its own once more.
+/// The kernel gives a bridge back and takes it again, by its own driver for such bridges, and then the controller behind it, which finds the
+/// default window and makes a window of its own once more. The kernel removes its window with the bridge's node; where that is refused, the
+/// window goes when the bridge is isolated.
 #[test]
 fn a_bridge_by_its_connector() {
-    for (kernel, rules) in RUNS {
+    // The removal of the default window counts too, where it has to go first.
+    let refused = [None, Some("remove:1=-1"), None, Some("remove:2=-1")];
+    for ((kernel, rules), refused) in RUNS.into_iter().zip(refused) {
         let scripted = scripted(
             kernel,
             &["rpadlpar_io"],
@@ -206,8 +209,10 @@ say again $(hash)
         );
         let bytes = noise(SIZE);
         let disk = file(scripted.folder(), "disk.img", &bytes);
-        let boot =
-            boot(&scripted.args(&["--ddw", rules, "--device", "nvme,bridge=1", "--disk", &disk]));
+        let options = ["--ddw", rules, "--device", "nvme,bridge=1", "--disk", &disk];
+        let refusal = refused.map(|call| ["--inject", call]);
+        let refusal = refusal.as_ref().map_or(&[][..], |r| &r[..]);
+        let boot = boot(&scripted.args(&[&options, refusal].concat()));
         assert!(!boot.log.contains("test: FAILED"), "{kernel}: {}", boot.log);
         let hash = sha256(&bytes);
         for wanted in [
@@ -238,6 +243,15 @@ say again $(hash)
             .collect();
         assert_eq!(dynamic.len(), 2, "{kernel} {rules}");
         assert!(!dynamic[0]["removed_ns"].is_null() && dynamic[1]["removed_ns"].is_null());
+        let failed = calls(&boot).iter().filter(|c| c.1 != 0).count();
+        assert_eq!(failed, usize::from(refused.is_some()), "{kernel} {rules}");
+        let size = if rules == "powervm" { 2 << 30 } else { 1 << 30 };
+        let default = match rules {
+            // Each stay begins with it and gives it up.
+            "powervm" => vec![(false, 0, size); 2],
+            _ => vec![(true, 0, size)],
+        };
+        assert_eq!(lives(&boot, 0x8001_0000), default, "{kernel} {rules}");
         for window in dynamic {
             assert!(moved(window) >= SIZE as u64, "{kernel} {rules}: {window}");
         }
