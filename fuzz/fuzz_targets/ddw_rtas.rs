@@ -90,6 +90,8 @@ enum Call {
     /// So many entries, each in a chunk of its own.
     Scatter(u8, u16),
     Translate(u8, u64),
+    /// The connector of a PE's bridge is isolated.
+    BridgeReset(u8),
     MachineReset,
 }
 
@@ -522,6 +524,15 @@ impl Rig {
                 let starts: Vec<u64> = self.of(pe(*n)).map(|w| w.base).collect();
                 let start = starts.get(*iova as usize % 4).copied().unwrap_or(0);
                 self.translate(pe(*n), start.wrapping_add(*iova >> 2));
+            }
+            Call::BridgeReset(n) => {
+                let buid = PES[pe(*n)].0;
+                self.iommu.reset_bridge(buid);
+                for pe in (0..PES.len()).filter(|pe| PES[*pe].0 == buid) {
+                    self.limited[pe] = false;
+                    self.windows.retain(|_, w| w.pe != Some(pe));
+                    self.put_default(pe);
+                }
             }
             Call::MachineReset => {
                 self.iommu.reset();

@@ -10,10 +10,10 @@ use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use viommu_firmware_tables::check::{self, MAX_FINDINGS};
 use viommu_firmware_tables::fdt::{
-    BarDescription, BarSpace, ConsoleDescription, CpuDescription, DdwDescription,
-    DmaWindowDescription, FunctionDescription, InterruptController, Node, NvramDescription,
-    ParseError, PhbDescription, PseriesDescription, RangeDescription, Tree, parse, pseries,
-    pseries_tree, to_dts,
+    BarDescription, BarSpace, ConnectorDescription, ConsoleDescription, CpuDescription,
+    DdwDescription, DmaWindowDescription, FunctionDescription, InterruptController, Node,
+    NvramDescription, ParseError, PhbDescription, PseriesDescription, RangeDescription, Tree,
+    parse, pseries, pseries_tree, to_dts,
 };
 
 /// Changes of one run.
@@ -51,6 +51,10 @@ enum Change {
 }
 
 fn machine() -> PseriesDescription {
+    let connector = |index, name: &str| ConnectorDescription {
+        index,
+        name: name.to_owned(),
+    };
     let range = |cpu, pci, size| RangeDescription { cpu, pci, size };
     let mut description = PseriesDescription {
         cpus: (0..2).map(|reg| CpuDescription { reg }).collect(),
@@ -91,7 +95,8 @@ fn machine() -> PseriesDescription {
             reset: Some(0x2003),
             extensions: vec![1],
         }),
-        connectors: Vec::new(),
+        connector: Some(connector(0x2000_0000, "PHB 0")),
+        connectors: vec![connector(0x4000_0008, "P0-C1")],
         total_msis: 256,
         functions: vec![FunctionDescription {
             devfn: 8,
@@ -109,7 +114,7 @@ fn machine() -> PseriesDescription {
             }],
             msi: 0,
             msix: 9,
-            connector: None,
+            connector: Some(0x4000_0008),
         }],
     });
     description

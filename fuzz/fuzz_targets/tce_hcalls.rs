@@ -93,6 +93,8 @@ enum Call {
     Remove(u8),
     /// The fourth argument.
     Reset(Option<bool>),
+    /// The bridge's connector is isolated.
+    ResetBridge,
     /// The unit's state goes to another unit.
     Restore,
     Translate(u8, Offset, u32, bool),
@@ -215,6 +217,7 @@ impl Call {
             },
             Call::Remove(w) => Op::Remove { window: window(w) },
             Call::Reset(mode) => Op::Reset { mode: *mode },
+            Call::ResetBridge => Op::ResetBridge,
             Call::Translate(w, at, len, write) => Op::Translate {
                 window: window(w),
                 ioba: at.value(),

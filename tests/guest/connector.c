@@ -2,9 +2,11 @@
  *
  * Runs inside a pseries guest: takes and gives back what is behind a connector, as drmgr does, by RTAS and /proc/powerpc/ofdt.
  *
- *   connector take DRC PARENT     make it usable, unisolate it, read its node, add that below PARENT ("-": do not add it)
+ *   connector take DRC PARENT     make it usable, unisolate it, read its node, add that below PARENT ("-": do not add it; "": the root)
  *   connector give DRC NODE       remove NODE from the tree ("-": do not), isolate it, make it unusable
  *   connector refused DRC         calls that have to fail, on a connector that is not in use
+ *   connector busy DRC            isolating has to fail: a function behind this bridge is in use
+ *   connector orphan DRC          unisolating has to fail: the bridge of this function is isolated
  *
  * DRC is a number in hexadecimal. Prints "test: ok" or "test: FAILED" for each step.
  */
@@ -208,9 +210,23 @@ static void refused(uint32_t drc)
 	expect("an unknown indicator", indicator(9005, drc, 0), -3);
 }
 
+static void busy(uint32_t drc)
+{
+	expect("isolate what has something below it", indicator(ISOLATION_STATE, drc, 0), -9000);
+	expect("present", sensor(drc), PRESENT);
+}
+
+static void orphan(uint32_t drc)
+{
+	expect("allocate", indicator(ALLOCATION_STATE, drc, 1), 0);
+	expect("unisolate below what is isolated", indicator(ISOLATION_STATE, drc, 1), -9000);
+	expect("release", indicator(ALLOCATION_STATE, drc, 0), 0);
+	expect("unusable", sensor(drc), UNUSABLE);
+}
+
 int main(int argc, char **argv)
 {
-	need(argc >= 3, "arguments: take|give|refused DRC ...");
+	need(argc >= 3, "arguments: take|give|refused|busy|orphan DRC ...");
 	uint32_t drc = strtoul(argv[2], NULL, 16);
 
 	if (strcmp(argv[1], "take") == 0 && argc == 4)
@@ -219,6 +235,10 @@ int main(int argc, char **argv)
 		give(drc, argv[3]);
 	else if (strcmp(argv[1], "refused") == 0)
 		refused(drc);
+	else if (strcmp(argv[1], "busy") == 0)
+		busy(drc);
+	else if (strcmp(argv[1], "orphan") == 0)
+		orphan(drc);
 	else
 		need(0, "arguments");
 	return failures != 0;

@@ -1,6 +1,6 @@
-//! Rules of dynamic reconfiguration: connectors of slots, blocks of memory.
+//! Rules of dynamic reconfiguration: connectors of host bridges and of slots, blocks of memory.
 
-use super::{Report, Rule, Span, memory};
+use super::{Report, Rule, Span, device_type, memory};
 use crate::fdt::{Node, Tree};
 
 const CONNECTORS: Rule = Rule {
@@ -11,6 +11,11 @@ const CONNECTORS: Rule = Rule {
 const MINE: Rule = Rule {
     id: "my-drc-index",
     text: "ibm,my-drc-index is one of the parent's ibm,drc-indexes",
+    source: "LoPAR §13.5.2",
+};
+const TYPES: Rule = Rule {
+    id: "drc-type",
+    text: "the connector of a host bridge has the type PHB; one below a host bridge has SLOT, or a number if the slot can be hot-plugged",
     source: "LoPAR §13.5.2",
 };
 const BLOCKS: Rule = Rule {
@@ -24,7 +29,7 @@ const CALLS: Rule = Rule {
     source: "LoPAR §13.5.3",
 };
 
-pub(super) const RULES: &[&Rule] = &[&CONNECTORS, &MINE, &BLOCKS, &CALLS];
+pub(super) const RULES: &[&Rule] = &[&CONNECTORS, &MINE, &TYPES, &BLOCKS, &CALLS];
 
 /// Flag of a block without a connector, or not for reconfiguration.
 const FIXED: u32 = 0x20 | 0x80;
@@ -33,10 +38,26 @@ pub(super) fn check(tree: &Tree, report: &mut Report) {
     let mut all = Vec::new();
     for (path, node) in tree.walk() {
         let own = indexes(node, &path, report);
+        let types = types(node);
         for child in &node.children {
-            if let Some(index) = child.get_u32("ibm,my-drc-index") {
-                report.require(own.contains(&index), &MINE, &path, || {
-                    format!("{} has {index:#x}", child.name)
+            let Some(index) = child.get_u32("ibm,my-drc-index") else {
+                continue;
+            };
+            let at = own.iter().position(|i| *i == index);
+            report.require(at.is_some(), &MINE, &path, || {
+                format!("{} has {index:#x}", child.name)
+            });
+            let kind = at.and_then(|at| types.get(at));
+            if let Some(kind) = kind {
+                let fits = match (path.as_str(), device_type(node), device_type(child)) {
+                    ("/", _, "pci") => *kind == b"PHB",
+                    (_, "pci", _) => {
+                        *kind == b"SLOT" || !kind.is_empty() && kind.iter().all(u8::is_ascii_digit)
+                    }
+                    _ => true,
+                };
+                report.require(fits, &TYPES, &path, || {
+                    format!("{} has {:?}", child.name, String::from_utf8_lossy(kind))
                 });
             }
         }
@@ -61,6 +82,13 @@ pub(super) fn check(tree: &Tree, report: &mut Report) {
             format!("no {name}")
         });
     }
+}
+
+/// The entries of a node's `ibm,drc-types`.
+fn types(node: &Node) -> Vec<&[u8]> {
+    let value = node.get("ibm,drc-types").unwrap_or_default();
+    let entries = value.get(4..).unwrap_or_default();
+    entries.split(|b| *b == 0).collect()
 }
 
 /// The connectors below a node.

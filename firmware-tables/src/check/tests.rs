@@ -155,6 +155,19 @@ const CASES: &[Case] = &[
     ("my-drc-index", NVME, |n| {
         n.u32("ibm,my-drc-index", 7);
     }),
+    ("drc", "/", |n| cut(n, "ibm,drc-indexes")),
+    ("drc", "/", |n| {
+        n.cells("ibm,drc-indexes", &[1, 0x4000_0008]);
+    }),
+    ("my-drc-index", PHB, |n| {
+        n.u32("ibm,my-drc-index", 0x4000_0008);
+    }),
+    ("drc-type", "/", |n| {
+        n.set("ibm,drc-types", b"\0\0\0\x01SLOT\0".to_vec());
+    }),
+    ("drc-type", PHB, |n| {
+        n.set("ibm,drc-types", b"\0\0\0\x03SLOT\0PHB\0SLOT\0".to_vec());
+    }),
     ("drc-calls", "/rtas", |n| remove(n, "set-indicator")),
     ("dynamic-memory", DYNAMIC, |n| {
         n.u64("ibm,lmb-size", 1 << 24);
@@ -239,6 +252,14 @@ fn two_bridges_must_differ() {
         ids,
         BTreeSet::from(["unit-address", "phb", "phb-ranges", "dma-window", "drc"])
     );
+}
+
+#[test]
+fn a_slot_that_can_be_hot_plugged_has_a_number() {
+    let mut tree = full();
+    let types = [&3_u32.to_be_bytes()[..], b"SLOT\0", b"14\0", b"SLOT\0"].concat();
+    tree.node_mut(PHB).unwrap().set("ibm,drc-types", types);
+    assert_eq!(pseries(&tree), []);
 }
 
 #[test]

@@ -227,11 +227,13 @@ pub struct PhbDescription {
     pub total_msis: u32,
     /// Functions on bus `bus_range.0`.
     pub functions: Vec<FunctionDescription>,
-    /// Connectors below the bridge, those of `functions` and those of functions that are not there yet. LoPAR §13.5.2.
+    /// The bridge's own connector, of type `PHB`: `ibm,my-drc-index`, and an entry of the root's `ibm,drc-indexes`. LoPAR §13.5.2.
+    pub connector: Option<ConnectorDescription>,
+    /// Connectors below the bridge, of type `SLOT`, those of `functions` and those of functions that are not there yet. LoPAR §13.5.2.
     pub connectors: Vec<ConnectorDescription>,
 }
 
-/// A dynamic reconfiguration connector of a slot.
+/// A dynamic reconfiguration connector of a slot or of a host bridge.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectorDescription {
     /// Its index.
@@ -340,7 +342,8 @@ impl PseriesDescription {
             return Err(FdtError::String("ibm,hypertas-functions".to_owned()));
         }
         for phb in &self.phbs {
-            if phb.connectors.iter().any(|c| c.name.contains('\0')) {
+            let mut connectors = phb.connectors.iter().chain(&phb.connector);
+            if connectors.any(|c| c.name.contains('\0')) {
                 return Err(FdtError::String("ibm,drc-names".to_owned()));
             }
             for function in &phb.functions {

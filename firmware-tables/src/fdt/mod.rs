@@ -22,7 +22,7 @@ pub use dts::to_dts;
 pub use memory::block_node;
 pub use parse::{LIMITS, Limits, ParseError, parse};
 pub use phb::function_node;
-pub use pseries::{pseries, pseries_tree};
+pub use pseries::{bridge_node, pseries, pseries_tree};
 pub use tree::{Node, Tree};
 
 /// Why a tree could not be made.

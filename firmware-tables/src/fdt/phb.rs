@@ -13,7 +13,9 @@ const MEMORY64: u32 = 0x0300_0000;
 const PREFETCHABLE: u32 = 0x4000_0000;
 
 /// `ibm,drc-types`: a slot whose function comes and goes logically.
-const CONNECTOR_TYPE: &str = "SLOT";
+const SLOT: &str = "SLOT";
+/// `ibm,drc-types`: a host bridge.
+pub(super) const PHB: &str = "PHB";
 /// `ibm,drc-power-domains`: power is not the guest's to switch.
 const NO_POWER_DOMAIN: u32 = u32::MAX;
 
@@ -54,7 +56,10 @@ pub(super) fn node(phb: &PhbDescription, intc: u32) -> Node {
         set_ddw(&mut node, ddw);
     }
     if !phb.connectors.is_empty() {
-        set_connectors(&mut node, &phb.connectors);
+        set_connectors(&mut node, SLOT, &phb.connectors);
+    }
+    if let Some(connector) = &phb.connector {
+        node.u32("ibm,my-drc-index", connector.index);
     }
     for function in &phb.functions {
         node.add(function_node(phb, function));
@@ -62,8 +67,8 @@ pub(super) fn node(phb: &PhbDescription, intc: u32) -> Node {
     node
 }
 
-/// The four properties of a node with connectors below it: each is a count and as many entries. LoPAR §13.5.2.
-fn set_connectors(node: &mut Node, connectors: &[ConnectorDescription]) {
+/// The four properties of a node with connectors of one type below it: each is a count and as many entries. LoPAR §13.5.2.
+pub(super) fn set_connectors(node: &mut Node, kind: &str, connectors: &[ConnectorDescription]) {
     let count = connectors.len() as u32;
     let cells = |each: &dyn Fn(&ConnectorDescription) -> u32| {
         let cells = std::iter::once(count).chain(connectors.iter().map(each));
@@ -79,7 +84,7 @@ fn set_connectors(node: &mut Node, connectors: &[ConnectorDescription]) {
     };
     node.cells("ibm,drc-indexes", &cells(&|c| c.index))
         .set("ibm,drc-names", strings(&|c| c.name.clone()))
-        .set("ibm,drc-types", strings(&|_| CONNECTOR_TYPE.to_owned()))
+        .set("ibm,drc-types", strings(&|_| kind.to_owned()))
         .cells("ibm,drc-power-domains", &cells(&|_| NO_POWER_DOMAIN));
 }
 

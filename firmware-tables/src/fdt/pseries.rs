@@ -1,6 +1,6 @@
 //! The tree of a pseries machine, as a kernel entered without Open Firmware wants it. LoPAR Binding.
 
-use super::description::{InterruptController, PseriesDescription};
+use super::description::{InterruptController, PhbDescription, PseriesDescription};
 use super::tree::{Node, Tree};
 use super::{FdtError, cpu, memory, phb};
 
@@ -40,6 +40,11 @@ pub fn pseries_tree(description: &PseriesDescription) -> Result<Tree, FdtError> 
         .str("compatible", "viommu,pseries")
         .str("system-id", "viommu")
         .u32("interrupt-parent", INTC);
+    let connectors = description.phbs.iter().filter_map(|p| p.connector.clone());
+    let connectors: Vec<_> = connectors.collect();
+    if !connectors.is_empty() {
+        phb::set_connectors(&mut root, phb::PHB, &connectors);
+    }
     root.add(chosen(description));
     root.add(cpu::node(description));
     root.add(memory::boot(description));
@@ -50,7 +55,7 @@ pub fn pseries_tree(description: &PseriesDescription) -> Result<Tree, FdtError> 
     root.add(interrupt_controller(description.interrupt_controller));
     root.add(vdevice(description));
     for bridge in &description.phbs {
-        root.add(phb::node(bridge, INTC));
+        root.add(bridge_node(bridge));
     }
     let boot_cpu = description.cpus.first().map_or(0, |c| c.reg);
     Ok(Tree {
@@ -58,6 +63,11 @@ pub fn pseries_tree(description: &PseriesDescription) -> Result<Tree, FdtError> 
         reservations: reservations(description),
         boot_cpu,
     })
+}
+
+/// The node of a host bridge with the functions that it is described with, as the tree has it or a connector hands it out.
+pub fn bridge_node(bridge: &PhbDescription) -> Node {
+    phb::node(bridge, INTC)
 }
 
 /// What a kernel must not allocate before it has read the tree: firmware code and the initial RAM disk. The tree's own place is not

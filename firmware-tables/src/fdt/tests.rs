@@ -132,6 +132,10 @@ pub(crate) fn full() -> PseriesDescription {
                     connector: Some(0x4000_0011),
                 },
             ],
+            connector: Some(ConnectorDescription {
+                index: 0x2000_0000,
+                name: "PHB 0".to_owned(),
+            }),
             connectors: [
                 (0x4000_0008, "P0-C1"),
                 (0x4000_0011, "P0-C2"),
@@ -222,6 +226,14 @@ fn connectors_and_blocks() {
             .get_u32("ibm,my-drc-index"),
         Some(0x4000_0008)
     );
+    assert_eq!(phb.get_u32("ibm,my-drc-index"), Some(0x2000_0000));
+    let root = &tree.root;
+    for name in ["ibm,drc-indexes", "ibm,drc-power-domains"] {
+        assert_eq!(root.get_cells(name).unwrap()[0], 1, "{name}");
+    }
+    assert_eq!(root.get_cells("ibm,drc-indexes").unwrap(), [1, 0x2000_0000]);
+    assert_eq!(root.get("ibm,drc-names").unwrap(), b"\0\0\0\x01PHB 0\0");
+    assert_eq!(root.get("ibm,drc-types").unwrap(), b"\0\0\0\x01PHB\0");
     let memory = tree.node("/ibm,dynamic-reconfiguration-memory").unwrap();
     assert_eq!(
         memory.get_cells("ibm,dynamic-memory-v2").unwrap(),
@@ -236,6 +248,25 @@ fn connectors_and_blocks() {
     assert_eq!(block.get_u32("ibm,my-drc-index"), Some(0x8000_0005));
     let fixed = pseries_tree(&PseriesDescription::default()).unwrap();
     assert!(fixed.node("/ibm,dynamic-reconfiguration-memory").is_none());
+}
+
+#[test]
+fn a_bridge_as_its_connector_hands_it_out() {
+    let mut description = full();
+    let tree = pseries_tree(&description).unwrap();
+    let bridge = tree.node("/pci@800000020000000").unwrap();
+    assert_eq!(bridge_node(&description.phbs[0]), *bridge);
+    description.phbs[0].functions.clear();
+    let bare = bridge_node(&description.phbs[0]);
+    assert!(bare.children.is_empty());
+    assert_eq!(bare.properties, bridge.properties);
+    // Without one, neither the bridge nor the root has its properties.
+    description.phbs[0].connector = None;
+    let tree = pseries_tree(&description).unwrap();
+    let bridge = tree.node("/pci@800000020000000").unwrap();
+    assert!(bridge.get("ibm,my-drc-index").is_none() && bridge.get("ibm,drc-indexes").is_some());
+    let names = tree.root.properties.iter().map(|(name, _)| name);
+    assert_eq!(names.filter(|n| n.starts_with("ibm,drc-")).count(), 0);
 }
 
 #[test]
@@ -256,8 +287,9 @@ fn seeds_are_absent_unless_given() {
 
 #[test]
 fn bad_descriptions_are_refused() {
-    let broken: [fn(&mut PseriesDescription); 8] = [
+    let broken: [fn(&mut PseriesDescription); 9] = [
         |d| d.max_memory += 4096,
+        |d| d.phbs[0].connector.as_mut().unwrap().name = "PHB\0".into(),
         |d| d.phbs[0].connectors[1].name = "a\0b".into(),
         |d| d.bootargs = "a\0b".into(),
         |d| d.memory_size = 0,

@@ -11,7 +11,7 @@ use viommu_devices::spapr::iommu::{Members, PeConfig, SpaprIommu};
 use viommu_devices::spapr::phb::{FunctionInfo, PE_CONFIG_ADDR, Phb, PhbConfig, Window};
 use viommu_devices::spapr::xics::{Trigger, Xics};
 use viommu_firmware_tables::fdt::{
-    self, BarDescription, BarSpace, FunctionDescription, PseriesDescription,
+    self, BarDescription, BarSpace, FunctionDescription, PhbDescription, PseriesDescription,
 };
 
 use super::config::{ConfigError, MachineConfig};
@@ -136,8 +136,8 @@ pub fn bridge(
     Ok((phb, functions))
 }
 
-/// A connector for each function, and the functions whose slots are to be empty taken off the bridge. Blocks of memory that can be added
-/// have theirs too.
+/// A connector for each host bridge and each function, and the functions whose slots are to be empty taken off the bridge. Blocks of memory
+/// that can be added have theirs too.
 pub fn slots(
     config: &MachineConfig,
     tree: &PseriesDescription,
@@ -146,6 +146,13 @@ pub fn slots(
 ) -> Slots {
     let mut slots = Slots::default();
     for ((phb, (place, devices)), described) in phbs.iter_mut().zip(bridges).zip(&tree.phbs) {
+        // Functions come by connectors of their own.
+        let bare = PhbDescription {
+            functions: Vec::new(),
+            ..described.clone()
+        };
+        let index = DrcIndex(map::bridge_drc(place.index));
+        slots.add_bridge(index, place.index, &fdt::bridge_node(&bare));
         for (number, device) in (1_u8..).zip(*devices) {
             let devfn = number << 3;
             let index = DrcIndex(map::function_drc(place.index, devfn));

@@ -69,6 +69,11 @@ pub const SLOTS: usize = 31;
 /// Connector of memory block 0; those of the next ones follow.
 pub const LMB_DRC: u32 = 0x8000_0000;
 
+/// Connector of host bridge `bridge`.
+pub const fn bridge_drc(bridge: u32) -> u32 {
+    0x2000_0000 | bridge
+}
+
 /// Connector of the function at `devfn` behind host bridge `bridge`.
 pub const fn function_drc(bridge: u32, devfn: u8) -> u32 {
     0x4000_0000 | bridge << 8 | devfn as u32

@@ -177,9 +177,16 @@ impl Platform {
         self.phbs.iter().filter_map(Phb::next_deadline).min()
     }
 
-    /// The host bridge with this unit id.
+    /// The host bridge with this unit id, unless it is isolated.
     pub fn bridge(&self, buid: u64) -> Option<&Phb> {
-        self.phbs.iter().find(|phb| phb.config().buid == buid)
+        let mut reachable = self.phbs.iter().filter(|phb| !phb.is_isolated());
+        reachable.find(|phb| phb.config().buid == buid)
+    }
+
+    /// True if this is the unit id of an isolated host bridge.
+    pub fn is_isolated(&self, buid: u64) -> bool {
+        let mut isolated = self.phbs.iter().filter(|phb| phb.is_isolated());
+        isolated.any(|phb| phb.config().buid == buid)
     }
 
     /// RTAS calls of the host bridges: of the one that the call names, else of the first.

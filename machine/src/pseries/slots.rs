@@ -1,21 +1,25 @@
-//! What comes and goes by connectors: functions behind host bridges, and blocks of memory. LoPAR §13.
+//! What comes and goes by connectors: host bridges, functions behind them, and blocks of memory. LoPAR §13.
 
 use std::collections::BTreeMap;
 
 use viommu_devices::pci::PciDevice;
-use viommu_devices::spapr::drc::{Change, Connectors, DrcIndex, DrcState, Step, VALID_TRANSLATION};
+use viommu_devices::spapr::drc::{
+    Change, Connectors, DrcIndex, DrcState, MULTI_LEVEL, Step, VALID_TRANSLATION,
+};
 use viommu_devices::spapr::rtas::{RTAS_HARDWARE_ERROR, RtasReply, RtasRequest, RtasStatus};
 use viommu_firmware_tables::fdt::Node;
 
 use super::map;
 use super::platform::Platform;
-use super::tree::connector_name;
+use super::tree::{bridge_connector_name, connector_name};
 use crate::observe::report::SlotEvent;
 
 /// Events that the report lists.
 const MAX_EVENTS: usize = 1024;
 
 enum Resource {
+    /// A host bridge, by its number.
+    Bridge(u32),
     /// A function, and itself while it is not on its bridge.
     Function {
         bridge: u32,
@@ -43,6 +47,13 @@ impl std::fmt::Debug for Slots {
 }
 
 impl Slots {
+    /// Adds the connector of a host bridge, which is there at boot.
+    pub fn add_bridge(&mut self, index: DrcIndex, bridge: u32, node: &Node) {
+        self.connectors
+            .add(index, DrcState::Configured, steps(node));
+        self.resources.insert(index, Resource::Bridge(bridge));
+    }
+
     /// Adds the connector of a function; `away` is the function if its slot is empty at boot.
     pub fn add_function(
         &mut self,
@@ -136,6 +147,17 @@ fn apply(
     change: Change,
 ) -> Result<(), RtasStatus> {
     match (resource, change) {
+        (Resource::Bridge(number), _) => {
+            let phb = platform.phbs.get_mut(*number as usize);
+            let phb = phb.ok_or(RTAS_HARDWARE_ERROR)?;
+            if !phb.is_empty() {
+                return Err(MULTI_LEVEL);
+            }
+            phb.isolate(change == Change::Detach);
+            // Also when it comes back: hypercalls fill the default window of an isolated bridge too.
+            platform.iommu.set_now(platform.clock.now_ns());
+            platform.iommu.reset_bridge(phb.config().buid);
+        }
         (
             Resource::Function {
                 bridge,
@@ -147,6 +169,9 @@ fn apply(
             let phb = platform.phbs.get_mut(*bridge as usize);
             let phb = phb.ok_or(RTAS_HARDWARE_ERROR)?;
             if change == Change::Attach {
+                if phb.is_isolated() {
+                    return Err(MULTI_LEVEL);
+                }
                 let device = away.take().ok_or(RTAS_HARDWARE_ERROR)?;
                 phb.add_device(*devfn, device);
                 return Ok(());
@@ -154,7 +179,7 @@ fn apply(
             let mut device = phb.remove_device(*devfn).ok_or(RTAS_HARDWARE_ERROR)?;
             device.reset();
             *away = Some(device);
-            // The windows stay: the PE is the bridge, and Linux keeps what it knows of them in the bridge's node.
+            // The windows stay: the PE is the bridge, and Linux keeps what it knows of them in the bridge's node. They go with the bridge.
         }
         (Resource::Block(start), Change::Attach) => {
             platform.iommu.add_memory(*start, map::LMB_SIZE);
@@ -172,6 +197,7 @@ fn event(platform: &Platform, resource: &Resource, change: Change) -> SlotEvent 
     SlotEvent {
         at_ns: platform.clock.now_ns(),
         what: match resource {
+            Resource::Bridge(number) => bridge_connector_name(*number),
             Resource::Function { bridge, devfn, .. } => connector_name(*bridge, *devfn),
             Resource::Block(start) => format!("memory at {start:#x}"),
         },

@@ -1,6 +1,8 @@
 use super::elf::{self, ElfError, Order};
 use super::load;
 use super::*;
+use viommu_devices::spapr::drc::{DrcIndex, DrcState};
+use viommu_devices::spapr::rtas::RtasCall;
 use vm_memory::{Bytes, GuestAddress};
 
 const BASE: u64 = 0xc000_0000_0000_0000;
@@ -293,4 +295,224 @@ fn two_runs_are_the_same() {
         report
     };
     assert_eq!(run(), run());
+}
+
+/// Runs these RTAS calls one after the other: (call, inputs, outputs). Gives the outputs of each.
+fn rtas_calls(
+    config: MachineConfig,
+    calls: &[(RtasCall, Vec<u32>, usize)],
+) -> (Machine, Vec<Vec<i32>>) {
+    const BUFFERS: usize = 0x2000;
+    const STEP: usize = 0x40;
+    let mut code: Vec<u32> = (0..calls.len())
+        .flat_map(|i| {
+            let buffer = (BUFFERS + STEP * i) as u16;
+            [0x3c60_0000, 0x6063_f000, li(4, buffer), SC1]
+        })
+        .collect();
+    code.push(BRANCH_SELF);
+    let mut bios = firmware(&code).bios.unwrap();
+    assert!(bios.len() <= BUFFERS && BUFFERS + STEP * calls.len() <= 0x8000);
+    bios.resize(BUFFERS + STEP * calls.len(), 0);
+    for (i, (call, inputs, outputs)) in calls.iter().enumerate() {
+        let head = [call.token(), inputs.len() as u32, *outputs as u32];
+        let words = head.iter().chain(inputs).flat_map(|w| w.to_be_bytes());
+        let bytes: Vec<u8> = words.collect();
+        bios[BUFFERS + STEP * i..][..bytes.len()].copy_from_slice(&bytes);
+    }
+    let bios = Some(bios);
+    let mut machine = Machine::new(MachineConfig { bios, ..config }).unwrap();
+    assert_eq!(machine.run(&mut Unattended), End::MaxInstructions);
+    let ram = &machine.platform().ram;
+    let word = |at: usize| {
+        let bytes: [u8; 4] = ram.read_obj(GuestAddress(at as u64)).unwrap();
+        i32::from_be_bytes(bytes)
+    };
+    let outputs = calls.iter().enumerate().map(|(i, (_, inputs, outputs))| {
+        let at = BUFFERS + STEP * i + 12 + 4 * inputs.len();
+        (0..*outputs).map(|n| word(at + 4 * n)).collect()
+    });
+    let outputs = outputs.collect();
+    (machine, outputs)
+}
+
+const PHB_DRC: u32 = 0x2000_0000;
+const SLOT_DRC: u32 = 0x4000_0008;
+
+fn indicator(which: u32, index: u32, value: u32) -> (RtasCall, Vec<u32>, usize) {
+    (RtasCall::SetIndicator, vec![which, index, value], 1)
+}
+
+/// The cells that name the PE of a bridge, and more.
+fn pe(bridge: u32, more: &[u32]) -> Vec<u32> {
+    let buid = map::bridge(bridge).buid;
+    [&[1, (buid >> 32) as u32, buid as u32], more].concat()
+}
+
+/// Two bridges with a function each.
+fn two_bridges() -> MachineConfig {
+    MachineConfig {
+        more_bridges: vec![vec![DeviceConfig::Edu]],
+        ..firmware(&[])
+    }
+}
+
+#[test]
+fn a_bridge_comes_and_goes_by_its_connector() {
+    let sense = |index| (RtasCall::GetSensorState, vec![9003, index], 2);
+    let query = |bridge| (RtasCall::IbmQueryPeDmaWindow, pe(bridge, &[]), 5);
+    let create = |bridge| (RtasCall::IbmCreatePeDmaWindow, pe(bridge, &[16, 30]), 4);
+    let reset = |bridge| (RtasCall::IbmResetPeDmaWindows, pe(bridge, &[]), 1);
+    let read = |bridge| {
+        let mut args = pe(bridge, &[4]);
+        args[0] = 0x800;
+        (RtasCall::IbmReadPciConfig, args, 2)
+    };
+    let windows = |available| vec![0, available, i32::MIN, 0x107, 0];
+    let created = |bridge: u32| {
+        let liobn = map::bridge(bridge).liobn + 1;
+        vec![0, liobn as i32, 0x0800_0000, 0]
+    };
+    let steps = [
+        (query(0), windows(1)),
+        (create(0), created(0)),
+        (
+            (RtasCall::IbmRemovePeDmaWindow, vec![0x8000_0000], 1),
+            vec![0],
+        ),
+        (create(1), created(1)),
+        // A function is there.
+        (indicator(9001, PHB_DRC, 0), vec![-9000]),
+        (sense(PHB_DRC), vec![0, 1]),
+        (indicator(9003, PHB_DRC, 0), vec![-3]),
+        (query(0), windows(1)),
+        // Without it the bridge can go, and takes its windows with it.
+        (indicator(9001, SLOT_DRC, 0), vec![0]),
+        (query(0), windows(1)),
+        (indicator(9001, PHB_DRC, 0), vec![0]),
+        (query(0), vec![-3, 0, 0, 0, 0]),
+        (create(0), vec![-3, 0, 0, 0]),
+        (reset(0), vec![-3]),
+        (read(0), vec![-3, 0]),
+        (indicator(9001, SLOT_DRC, 1), vec![-9000]),
+        (indicator(9003, PHB_DRC, 0), vec![0]),
+        (sense(PHB_DRC), vec![0, 2]),
+        (indicator(9001, PHB_DRC, 1), vec![-3]),
+        (indicator(9001, SLOT_DRC, 1), vec![-9000]),
+        // The other bridge does not notice.
+        (query(1), vec![0, 0, 0, 0x107, 0]),
+        (read(1), vec![0, 0x11e8_1234]),
+        // It comes back without functions and as it was at boot.
+        (indicator(9003, PHB_DRC, 1), vec![0]),
+        (indicator(9001, PHB_DRC, 1), vec![0]),
+        (query(0), windows(1)),
+        (read(0), vec![0, -1]),
+        (indicator(9001, SLOT_DRC, 1), vec![0]),
+        (read(0), vec![0, 0x11e8_1234]),
+        (create(0), created(0)),
+        // There are no more bridges.
+        (sense(PHB_DRC + 2), vec![-3, 0]),
+    ];
+    let calls: Vec<_> = steps.iter().map(|(call, _)| call.clone()).collect();
+    let (machine, got) = rtas_calls(two_bridges(), &calls);
+    for ((call, wanted), got) in steps.iter().zip(&got) {
+        assert_eq!(got, wanted, "{call:?}");
+    }
+    let events = machine.platform().slots.events();
+    let events: Vec<_> = events
+        .iter()
+        .map(|e| (e.what.as_str(), e.attached))
+        .collect();
+    assert_eq!(
+        events,
+        [
+            ("P0-C1", false),
+            ("PHB 0", false),
+            ("PHB 0", true),
+            ("P0-C1", true)
+        ]
+    );
+    let report = machine.platform().iommu.report();
+    let first = report.windows.iter().filter(|w| w.liobn.0 < 0x8001_0000);
+    let first: Vec<_> = first
+        .map(|w| (w.liobn.0, w.bus_address, w.size, w.removed_ns.is_none()))
+        .collect();
+    let (default, dynamic) = ((0x8000_0000, 0, 1 << 30), (0x8000_0001, 1 << 59, 1 << 30));
+    let life = |(liobn, at, size), there| (liobn, at, size, there);
+    assert_eq!(
+        first,
+        [
+            life(default, false),
+            life(dynamic, false),
+            life(default, true),
+            life(dynamic, true)
+        ]
+    );
+}
+
+/// What a guest writes into an isolated bridge's table is not there when the bridge comes back.
+#[test]
+fn a_bridge_comes_back_empty() {
+    let calls = [
+        indicator(9001, SLOT_DRC, 0),
+        indicator(9001, PHB_DRC, 0),
+        (RtasCall::IbmRemovePeDmaWindow, vec![0x8000_0000], 1),
+        indicator(9001, PHB_DRC, 1),
+    ];
+    let (machine, got) = rtas_calls(two_bridges(), &calls);
+    assert!(got.iter().all(|g| *g == [0]), "{got:?}");
+    let report = machine.platform().iommu.report();
+    let default = report.windows.iter().filter(|w| w.liobn.0 == 0x8000_0000);
+    let there: Vec<_> = default.map(|w| w.removed_ns.is_none()).collect();
+    assert_eq!(there, [false, true]);
+}
+
+/// ibm,configure-connector hands out the bridge's node as the tree had it, without the functions.
+#[test]
+fn the_node_of_a_bridge() {
+    const AREA: u32 = 0x10000;
+    let tree = Machine::new(two_bridges()).unwrap().dtb().to_vec();
+    let tree = viommu_firmware_tables::fdt::parse(&tree).unwrap();
+    let node = tree.node("/pci@800000020000001").unwrap();
+    assert_eq!(node.get_u32("ibm,my-drc-index"), Some(PHB_DRC + 1));
+    assert_eq!(node.children.len(), 1);
+    let names = b"\0\0\0\x02PHB 0\0PHB 1\0";
+    assert_eq!(tree.root.get("ibm,drc-names"), Some(&names[..]));
+    let properties = node.properties.len();
+    let slot = map::function_drc(1, 8);
+    let mut calls = vec![
+        indicator(9001, slot, 0),
+        indicator(9001, PHB_DRC + 1, 0),
+        indicator(9001, PHB_DRC + 1, 1),
+    ];
+    let step = (RtasCall::IbmConfigureConnector, vec![AREA, 0], 1);
+    calls.extend(std::iter::repeat_n(step, properties + 2));
+    // The initrd is the work area: its first word names the connector.
+    let mut area = vec![0; 4096];
+    area[..4].copy_from_slice(&(PHB_DRC + 1).to_be_bytes());
+    let config = MachineConfig {
+        initrd: Some(area),
+        ..two_bridges()
+    };
+    let (machine, got) = rtas_calls(config, &calls);
+    let answers: Vec<i32> = got[3..].iter().map(|g| g[0]).collect();
+    let (ends, inner) = (
+        [answers[0], answers[properties + 1]],
+        &answers[1..=properties],
+    );
+    assert_eq!(ends, [2, 0], "a node, and at last the end");
+    assert!(inner.iter().all(|a| *a == 3), "properties only: {inner:?}");
+    let slots = &machine.platform().slots;
+    let state = slots.state(DrcIndex(PHB_DRC + 1));
+    assert_eq!(state, Some(DrcState::Configured));
+    // The last answer left its property in the work area.
+    let (name, value) = node.properties.last().unwrap();
+    let mut text = vec![0; name.len()];
+    let ram = &machine.platform().ram;
+    ram.read_slice(&mut text, GuestAddress(u64::from(AREA) + 32))
+        .unwrap();
+    assert_eq!(
+        (String::from_utf8(text).as_ref(), value.len()),
+        (Ok(name), 4)
+    );
 }

@@ -124,6 +124,10 @@ fn bridge(
         },
         ddw,
         total_msis: map::MSI_COUNT,
+        connector: Some(ConnectorDescription {
+            index: map::bridge_drc(place.index),
+            name: bridge_connector_name(place.index),
+        }),
         connectors: functions
             .iter()
             .map(|f| ConnectorDescription {
@@ -138,4 +142,9 @@ fn bridge(
 /// Name of the connector of a slot, as `ibm,drc-names` has it: `P0-C1` is slot 1 behind the first host bridge.
 pub fn connector_name(bridge: u32, devfn: u8) -> String {
     format!("P{bridge}-C{}", devfn >> 3)
+}
+
+/// Name of the connector of a host bridge, as the root's `ibm,drc-names` has it.
+pub fn bridge_connector_name(bridge: u32) -> String {
+    format!("PHB {bridge}")
 }

@@ -1,4 +1,4 @@
-//! Dynamic reconfiguration connectors: how a guest takes and gives back functions and memory. LoPAR §13.
+//! Dynamic reconfiguration connectors: how a guest takes and gives back host bridges, functions and memory. LoPAR §13.
 //!
 //! A connector is *logical*: the guest makes it usable, unisolates it, reads the device-tree node of what is there, and goes the same
 //! way back. [`Connectors`] keeps the states; what stands behind a connector, the machine moves when it is unisolated and isolated.
@@ -19,6 +19,9 @@ pub use configure::{Step, WORK_AREA};
 
 /// set-indicator, get-sensor-state: the index names no connector, or its state does not allow the change.
 const NO_SUCH: RtasStatus = RtasStatus(-3);
+/// set-indicator: what should be isolated has something below it that is not, or what should be unisolated stands below something that is.
+/// LoPAR §7.3.5.
+pub const MULTI_LEVEL: RtasStatus = RtasStatus(-9000);
 /// set-indicator: a translation to what should be isolated exists. LoPAR §7.3.5.
 pub const VALID_TRANSLATION: RtasStatus = RtasStatus(-9001);
 

@@ -414,6 +414,18 @@ impl SpaprIommu {
         });
     }
 
+    /// The state at boot for every PE below a host bridge, as when the bridge's connector is isolated: dynamic windows are gone, the default
+    /// window is back with its name, place and size, and empty; limited address mode is off. What was counted stays. LoPAR §7.3.14.
+    pub fn reset_bridge(&self, buid: u64) {
+        self.change(|state| {
+            for pe in 0..state.pes.len() {
+                if state.pes.get(pe).is_some_and(|p| p.config().buid == buid) {
+                    state.reset_pe(pe);
+                }
+            }
+        });
+    }
+
     /// What happened so far.
     pub fn report(&self) -> IommuReport {
         let (faults, faults_total) = {

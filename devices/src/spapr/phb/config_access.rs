@@ -41,13 +41,15 @@ pub(super) fn split(config_addr: u32) -> (u8, u8, u16) {
 
 impl Phb {
     /// Serves configuration access, `ibm,change-msi`, `ibm,query-interrupt-source-number`, and calls for error handling but
-    /// `ibm,slot-error-detail`. `None` if `call` is none of these. Calls that name another unit id get status -3.
+    /// `ibm,slot-error-detail`. `None` if `call` is none of these. Calls that name another unit id get status -3, and so do all while
+    /// the bridge is isolated.
     pub fn rtas(&mut self, call: RtasCall, args: &[u32]) -> Option<RtasReply> {
-        let ours = buid_of(call, args).is_none_or(|buid| buid == self.config.buid);
+        let ours =
+            !self.isolated && buid_of(call, args).is_none_or(|buid| buid == self.config.buid);
         let bad = Some(RTAS_PARAMETER.into());
         Some(match (call, args) {
-            (RtasCall::ReadPciConfig, &[addr, size]) => self.config_read(addr, size),
-            (RtasCall::WritePciConfig, &[addr, size, value]) => {
+            (RtasCall::ReadPciConfig, &[addr, size]) if ours => self.config_read(addr, size),
+            (RtasCall::WritePciConfig, &[addr, size, value]) if ours => {
                 self.config_write(addr, size, value)
             }
             (RtasCall::IbmReadPciConfig, &[addr, _, _, size]) if ours => {

@@ -109,6 +109,7 @@ pub struct Phb {
     lines: [bool; LSI_LINES as usize],
     used_msis: Vec<bool>,
     health: PeHealth,
+    isolated: bool,
     now_ns: u64,
     counters: PhbCounters,
 }
@@ -136,6 +137,7 @@ impl Phb {
             lines: [false; LSI_LINES as usize],
             used_msis: vec![false; n_msi as usize],
             health: PeHealth::default(),
+            isolated: false,
             now_ns: 0,
             counters: PhbCounters::default(),
         }
@@ -183,6 +185,23 @@ impl Phb {
     /// The function at `devfn`.
     pub fn device(&self, devfn: u8) -> Option<&dyn PciDevice> {
         self.slots.get(&devfn).map(|s| s.device.as_ref())
+    }
+
+    /// True if there is no function.
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// Isolates the bridge, or ends that; either way it is in its power-on state then. RTAS calls that name an isolated bridge get status
+    /// -3. LoPAR §13.5.3.
+    pub fn isolate(&mut self, isolated: bool) {
+        self.reset();
+        self.isolated = isolated;
+    }
+
+    /// True while it is isolated.
+    pub fn is_isolated(&self) -> bool {
+        self.isolated
     }
 
     /// Tells the bridge the virtual time, for what accesses ask to be done later. Call before accesses.

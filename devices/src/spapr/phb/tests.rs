@@ -429,6 +429,56 @@ fn a_stopped_pe_is_deaf_until_it_is_reset() {
 }
 
 #[test]
+fn an_isolated_bridge_answers_no_call_and_comes_back_fresh() {
+    let mut phb = phb();
+    assert_eq!(eeh(&mut phb, RtasCall::IbmSetEehOption, &[1]).0, 0);
+    phb.health().error();
+    assert!(!phb.is_empty());
+    for devfn in 0..=255 {
+        phb.remove_device(devfn);
+    }
+    assert!(phb.is_empty() && !phb.is_isolated());
+    phb.isolate(true);
+    assert!(phb.is_isolated());
+    let member = config_addr(0, 8, 0);
+    let calls: [(RtasCall, &[u32]); 11] = [
+        (RtasCall::ReadPciConfig, &[member, 4]),
+        (RtasCall::WritePciConfig, &[member, 4, 0]),
+        (RtasCall::IbmReadPciConfig, &[member, HI, LO, 4]),
+        (RtasCall::IbmWritePciConfig, &[member, HI, LO, 4, 0]),
+        (RtasCall::IbmChangeMsi, &[member, HI, LO, 1, 0, 0]),
+        (
+            RtasCall::IbmQueryInterruptSourceNumber,
+            &[member, HI, LO, 0],
+        ),
+        (
+            RtasCall::IbmGetConfigAddrInfo2,
+            &[PE_CONFIG_ADDR, HI, LO, 0],
+        ),
+        (RtasCall::IbmSetEehOption, &[PE_CONFIG_ADDR, HI, LO, 1]),
+        (RtasCall::IbmReadSlotResetState2, &[PE_CONFIG_ADDR, HI, LO]),
+        (RtasCall::IbmSetSlotReset, &[PE_CONFIG_ADDR, HI, LO, 0]),
+        (RtasCall::IbmConfigurePe, &[PE_CONFIG_ADDR, HI, LO]),
+    ];
+    for (call, args) in calls {
+        let status = phb.rtas(call, args).map(|r| r.status);
+        assert_eq!(status, Some(RTAS_PARAMETER), "{call:?}");
+    }
+    // What was armed or stopped meanwhile is forgotten too.
+    phb.health().assert_reset();
+    phb.isolate(false);
+    assert_eq!(eeh(&mut phb, RtasCall::IbmReadSlotResetState2, &[]), (0, 0));
+    phb.health().error();
+    assert_eq!(
+        eeh(&mut phb, RtasCall::IbmReadSlotResetState2, &[]),
+        (0, 0),
+        "error handling is off"
+    );
+    phb.add_device(8, Box::new(Toy::new()));
+    assert_eq!(read(&mut phb, 8, 0, 2), 0x1234);
+}
+
+#[test]
 fn calls_for_error_handling_check_their_cells() {
     let mut phb = phb();
     let member = config_addr(0, 8, 0);

@@ -7,8 +7,9 @@ mod processors;
 use viommu_cpu::ppc64::Cpu;
 use viommu_devices::dma::Gpa;
 use viommu_devices::spapr::hcall::{H_SUCCESS, Status};
+use viommu_devices::spapr::phb::buid_of;
 use viommu_devices::spapr::rtas::{
-    MAX_CELLS, RTAS_HARDWARE_ERROR, RtasCall, RtasReply, RtasRequest, RtasStatus,
+    MAX_CELLS, RTAS_HARDWARE_ERROR, RTAS_PARAMETER, RtasCall, RtasReply, RtasRequest, RtasStatus,
 };
 
 use super::config::Features;
@@ -119,6 +120,10 @@ fn answer(
 
 /// The four calls for dynamic DMA windows. LoPAR §7.3.14.
 fn windows(platform: &Platform, request: &RtasRequest) -> RtasReply {
+    let named = buid_of(request.call, request.args());
+    if named.is_some_and(|buid| platform.is_isolated(buid)) {
+        return RTAS_PARAMETER.into();
+    }
     let mut cells = [0; MAX_CELLS];
     let outputs = &mut cells[..request.nret.min(MAX_CELLS)];
     platform.iommu.set_now(platform.clock.now_ns());

@@ -70,6 +70,8 @@ pub enum Op {
         /// The fourth argument: limited address mode.
         mode: Option<bool>,
     },
+    /// The bridge's connector is isolated.
+    ResetBridge,
     /// A translation.
     Translate {
         /// Window.
@@ -483,6 +485,11 @@ pub fn step(u: &Unit, m: &mut Model, op: &Op) {
             };
             assert_eq!(status, want);
             want != 0
+        }
+        Op::ResetBridge => {
+            assert_eq!(m.reset(None), 0);
+            u.iommu.reset_bridge(BUID);
+            false
         }
         Op::Translate {
             window,

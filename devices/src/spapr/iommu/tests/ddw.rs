@@ -237,6 +237,65 @@ fn resets_restore_the_state_at_boot() {
     assert_eq!(u.snapshot(), boot);
 }
 
+/// Every PE of the bridge is as at boot, in limited address mode or not, whatever windows it had; those of another bridge stay.
+#[test]
+fn an_isolated_bridge_is_as_at_boot() {
+    let limited = "windows=3,extensions=3".parse().unwrap();
+    for p in [Personality::KVM, Personality::QEMU_COMPAT, limited] {
+        let u = Unit::with(RAM, p);
+        let pe = |buid, liobn, source| PeConfig {
+            buid,
+            config_addr: liobn,
+            liobn: Liobn(liobn),
+            members: Members::Only(vec![SourceId(source)]),
+        };
+        let (sibling, other) = (DEFAULT + 0x100, DEFAULT + 0x200);
+        u.iommu.add_pe(pe(BUID, sibling, 0x10)).unwrap();
+        u.iommu.add_pe(pe(BUID + 1, other, 0x18)).unwrap();
+        let boot = u.snapshot();
+        let create = |buid: u64, config| {
+            let args = [config, (buid >> 32) as u32, buid as u32, 16, 30];
+            let mut rets = [7; 4];
+            u.iommu.create_pe_dma_window(&args, &mut rets);
+            assert_eq!(rets[0], 0);
+            rets[1]
+        };
+        let windows_of = |buid| {
+            let mut left = u.snapshot();
+            left.retain(|w| (w.0.0 >= other && w.0 != Liobn(VIO)) == (buid == BUID + 1));
+            left
+        };
+        if p.extensions >= 3 {
+            assert_eq!(u.reset_mode(1), 0);
+        }
+        assert_eq!(u.remove(DEFAULT), 0);
+        let (liobn, base) = u.create(16, 30).unwrap();
+        assert_eq!(u.put(liobn, base, RW), H_SUCCESS);
+        assert_eq!(u.put(sibling, 0, RW), H_SUCCESS);
+        assert_eq!(u.put(other, 0, RW), H_SUCCESS);
+        create(BUID, sibling);
+        create(BUID + 1, other);
+        let theirs = windows_of(BUID + 1);
+        assert_eq!(theirs.len(), 2);
+        u.unchanged(|| u.iommu.reset_bridge(BUID + 2));
+        u.iommu.set_now(77);
+        u.iommu.reset_bridge(BUID);
+        assert_eq!(windows_of(BUID + 1), theirs, "another bridge");
+        u.iommu.reset_bridge(BUID + 1);
+        assert_eq!(u.snapshot(), boot);
+        // Nothing is left of the window: neither its table nor its entries.
+        assert_eq!(u.put(liobn, base, 0), H_PARAMETER);
+        assert_eq!(u.translate(base, 1, Access::Read), Err(NO_WINDOW));
+        assert_eq!(u.create(16, 30), Ok((DEFAULT + 1, DYNAMIC)), "not limited");
+        assert_eq!(u.translate(DYNAMIC, 1, Access::Read), Err(TCE_INVALID));
+        // The report has the default window twice: until its removal, and from the reset on.
+        let report = u.iommu.report();
+        let default = report.windows.iter().filter(|w| w.liobn.0 == DEFAULT);
+        let times: Vec<_> = default.map(|w| (w.created_ns, w.removed_ns)).collect();
+        assert_eq!(times, [(0, Some(0)), (77, None)]);
+    }
+}
+
 #[test]
 fn one_window_platforms_must_give_up_the_default_window_first() {
     let p = Personality {

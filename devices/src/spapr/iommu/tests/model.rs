@@ -39,6 +39,7 @@ fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(page_shift, window_shift)| Op::Create { page_shift, window_shift }),
         2 => window().prop_map(|window| Op::Remove { window }),
         1 => any::<Option<bool>>().prop_map(|mode| Op::Reset { mode }),
+        1 => Just(Op::ResetBridge),
         8 => (window(), offset(), 1u64..0x30000, any::<bool>())
             .prop_map(|(window, ioba, len, write)| Op::Translate { window, ioba, len, write }),
         1 => (window(), offset(), 0u16..0x2800, any::<Option<u8>>())

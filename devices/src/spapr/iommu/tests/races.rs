@@ -76,6 +76,31 @@ fn a_window_removed_under_a_dma_ends_it() {
 }
 
 #[test]
+fn a_bridge_isolated_under_a_dma_ends_it() {
+    let (u, liobn, base) = three();
+    let iommu = u.iommu.clone();
+    let fault = write_three(&u, base, move || iommu.reset_bridge(BUID)).unwrap();
+    assert_eq!(
+        (fault.reason, fault.request.iova),
+        (NO_WINDOW, Iova(base + 0x1000))
+    );
+    assert_eq!([0x1fff, 0x3000, 0x5000].map(|at| byte(&u, at)), [1, 0, 0]);
+    assert_eq!(u.create(12, 20), Ok((liobn, base)));
+    assert_eq!(u.translate(base, 1, Access::Write), Err(TCE_INVALID));
+    // The default window stays, and loses its entries.
+    for i in 0..3 {
+        u.put(DEFAULT, 0x1000 * i, (0x1000 + 0x2000 * i) | RW);
+    }
+    let iommu = u.iommu.clone();
+    let fault = write_three(&u, 0, move || iommu.reset_bridge(BUID)).unwrap();
+    assert_eq!(
+        (fault.reason, fault.request.iova),
+        (TCE_INVALID, Iova(0x1000))
+    );
+    assert_eq!([0x1fff, 0x3000, 0x5000].map(|at| byte(&u, at)), [1, 0, 0]);
+}
+
+#[test]
 fn entries_changed_under_a_dma_count_from_then_on() {
     for (tce, wanted, end) in [
         (0x9003, [1, 0, 1, 1], None),
@@ -96,6 +121,31 @@ fn entries_changed_under_a_dma_count_from_then_on() {
             "{tce:#x}"
         );
     }
+}
+
+/// A reset of the bridge returns after the DMA that could use what it removed, by the calls' own rule.
+#[test]
+fn a_reset_of_the_bridge_waits_for_dma() {
+    let (u, _, base) = three();
+    let (waits, ended) = (AtomicBool::new(false), AtomicBool::new(false));
+    thread::scope(|s| {
+        let token = u.iommu.enter();
+        let piece = u.translate(base, 8, Access::Read);
+        assert_eq!(piece, Ok((0x1000, 8)));
+        s.spawn(|| {
+            waits.store(true, Ordering::SeqCst);
+            u.iommu.reset_bridge(BUID);
+            assert!(ended.load(Ordering::SeqCst), "it has not waited");
+        });
+        while !waits.load(Ordering::SeqCst) || u.translate(base, 8, Access::Read) == piece {
+            thread::yield_now();
+        }
+        // The window is gone, and this DMA may still use its piece.
+        assert_eq!(u.translate(base, 8, Access::Read), Err(NO_WINDOW));
+        thread::sleep(std::time::Duration::from_millis(20));
+        ended.store(true, Ordering::SeqCst);
+        u.iommu.leave(token);
+    });
 }
 
 /// One thread exchanges entries and removes and makes windows, another one translates: it sees one entry or the other or a fault, and
