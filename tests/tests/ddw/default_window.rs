@@ -27,7 +27,7 @@ fn two_disks(folder: &Path) -> (String, String) {
     (disk("first.img"), disk("second.img"))
 }
 
-/// Query says 0 windows, the default window goes, query says 1, create; pages of 64K throughout.
+/// Query says 0 windows, the default window, cleared by calls for 512 entries, goes, query says 1, create; pages of 64K throughout.
 #[test]
 fn removed_then_created() {
     for guest in KERNELS {
@@ -52,7 +52,11 @@ fn removed_then_created() {
         assert_eq!(dynamic["page_size"], 0x1_0000);
         assert_eq!(dynamic["entries_peak"], (1 << 30) / 0x1_0000);
         assert!(moved(dynamic) > 40 << 20, "{guest}: through the new window");
-        assert!(boot.report["hypercalls"]["H_STUFF_TCE"].is_object());
+        let cleared = &boot.report["iommu"]["hcall_entries"]["H_STUFF_TCE"];
+        let calls = &boot.report["hypercalls"];
+        assert_eq!(*cleared, (2u64 << 30) / 4096, "{guest}: the default window");
+        assert!(calls["H_STUFF_TCE"]["calls"].as_u64() >= Some((2 << 30) / 4096 / 512));
+        assert!(calls["H_GET_TCE"].is_null(), "{guest}: no entry is read");
     }
 }
 
