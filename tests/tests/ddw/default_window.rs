@@ -139,34 +139,41 @@ fn a_default_window_in_use_stays() {
     }
 }
 
-/// Create fails after the default window went: the reset call brings it back under its old name, and a second function shares it.
+/// Create fails after the default window went: the reset call brings it back under its old name, and the device works through it.
+///
+/// Linux 7.2 forgets the refusal if the window was to map all RAM: it lets the device reach for real addresses, where nothing is mapped. It
+/// is right if the window was to be smaller.
 #[test]
 fn a_refused_create_is_mended_by_reset() {
     for guest in KERNELS {
-        let boot = boot(&[
-            "--guest",
-            guest,
-            "--ddw",
-            "powervm",
-            "--inject",
-            "create:1=-1",
-        ]);
-        has(&boot, "returned -1 (liobn = 0x0 starting addr = 0 0)");
-        has(&boot, "viommu-init: reread nvme0n1 8388608");
-        assert_eq!(
-            changes(&boot),
-            named(&[("remove", 0), ("create", -1), ("reset", 0)])
-        );
-        let [first, second] = windows(&boot) else {
-            panic!("{guest}: {:?}", windows(&boot))
+        let rules: &[&str] = if version(guest) <= (6, 12) {
+            &["powervm", "powervm,block=4096"]
+        } else {
+            &["powervm,block=4096"]
         };
-        assert_eq!(hex(&first["liobn"]), hex(&second["liobn"]));
-        assert_eq!(first["bus_address"], second["bus_address"]);
-        assert!(
-            moved(second) > 40 << 20,
-            "{guest}: through the restored window"
-        );
+        for rules in rules {
+            mended_by_reset(guest, rules);
+        }
     }
+}
+
+fn mended_by_reset(guest: &str, rules: &str) {
+    let boot = boot(&["--guest", guest, "--ddw", rules, "--inject", "create:1=-1"]);
+    has(&boot, "returned -1 (liobn = 0x0 starting addr = 0 0)");
+    has(&boot, "viommu-init: reread nvme0n1 8388608");
+    assert_eq!(
+        changes(&boot),
+        named(&[("remove", 0), ("create", -1), ("reset", 0)])
+    );
+    let [first, second] = windows(&boot) else {
+        panic!("{guest}: {:?}", windows(&boot))
+    };
+    assert_eq!(hex(&first["liobn"]), hex(&second["liobn"]));
+    assert_eq!(first["bus_address"], second["bus_address"]);
+    assert!(
+        moved(second) > 40 << 20,
+        "{guest}: through the restored window"
+    );
 }
 
 /// Busy is asked again.
