@@ -179,10 +179,10 @@ static void version_2(void)
 	expect("map memory that is half registered", map(0x200000, memory + BUFFER / 2 - K64, 2 * K64), EINVAL);
 	faults("no half of it was mapped", 0x200000);
 	expect("map past the window", map(1 << 30, memory, K64), ENXIO);
-	/* A mapping that begins in the window and ends after it is left out: Linux (6.12) checks its begin only, and oopses. */
+	/* A mapping that begins in the window and ends after it is left out: Linux (6.12, 7.2) checks its begin only, and oopses. */
 	expect("map at the window's end", map((1 << 30) - K64, memory, K64), 0);
 	moves("the window's last bytes", (1 << 30) - 4096, memory + K64 - 4096, (1 << 30) - 8192, memory + K64 - 8192, 4096);
-	/* Linux (6.12) forgets to make an error number of this refusal. */
+	/* Linux (6.12, 7.2) forgets to make an error number of this refusal. */
 	int error = map(0x200800, memory, K64);
 	check(error == EINVAL || error == REFUSED, "map a crooked bus address: %#x", error);
 	expect("map a crooked address", map(0x200000, memory + 0x800, K64), EINVAL);
@@ -216,7 +216,7 @@ static void version_2(void)
 	expect("create again", create(16, 1 << 28, &start), 0);
 	expect("map", map(start, memory, 2 * K64), 0);
 	moves("second dynamic window", start, memory, start + K64, memory + K64, 4096);
-	/* What is mapped and registered now goes when the group is closed. Unregistering it while it is mapped is left out: Linux (6.12) says
+	/* What is mapped and registered now goes when the group is closed. Unregistering it while it is mapped is left out: Linux (6.12, 7.2) says
 	 * success, loses track of it and warns when the process ends. */
 }
 

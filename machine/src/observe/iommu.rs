@@ -44,6 +44,8 @@ pub struct IommuSummary {
     pub faults_total: u64,
     /// TCE hypercalls by name.
     pub hcalls: BTreeMap<String, u64>,
+    /// Entries that they set, by name; those of calls that did not succeed are not counted.
+    pub hcall_entries: BTreeMap<String, u64>,
     /// TCE hypercalls that did not succeed, by name and status.
     pub hcall_errors: BTreeMap<String, u64>,
     /// 4 KiB pieces of table storage in use at the end.
@@ -272,9 +274,12 @@ impl From<IommuReport> for IommuSummary {
             faults,
             faults_total,
             hcalls,
+            hcall_entries,
             hcall_errors,
             chunks,
         } = report;
+        let named =
+            |counts: BTreeMap<&str, u64>| counts.into_iter().map(|(k, n)| (k.into(), n)).collect();
         IommuSummary {
             personality: personality.into(),
             windows: windows.into_iter().map(Into::into).collect(),
@@ -283,7 +288,8 @@ impl From<IommuReport> for IommuSummary {
             ddw_calls_dropped,
             faults,
             faults_total,
-            hcalls: hcalls.into_iter().map(|(k, n)| (k.into(), n)).collect(),
+            hcalls: named(hcalls),
+            hcall_entries: named(hcall_entries),
             hcall_errors,
             chunks: chunks as u64,
         }

@@ -2,6 +2,7 @@
 //!
 //! Needs the network the first time. `VIOMMU` is the binary to test.
 
+mod batches;
 mod bridges;
 mod default_window;
 mod eeh;
@@ -11,9 +12,30 @@ mod vfio;
 use viommu::guest::catalogue::Arch;
 use viommu_tests::boot::Boot;
 use viommu_tests::program;
+use viommu_tests::scripted::named;
 
 /// The guests that a test of the kernel's code runs on.
-const KERNELS: [&str; 3] = ["debian-6.1", "debian-6.12", "debian-6.12-64k"];
+const KERNELS: [&str; 5] = [
+    "debian-6.1",
+    "debian-6.12",
+    "debian-6.12-64k",
+    "debian-newest",
+    "debian-newest-64k",
+];
+
+/// The first kernel that knows the limited address mode, and asks for windows for devices of less than 64 bits.
+const LIMITED: (u32, u32) = (6, 12);
+
+/// Version of a guest's kernel: (6, 12). The newest guests are what the mirror had, so what is expected of a kernel depends on this.
+fn version(guest: &str) -> (u32, u32) {
+    let release = named(guest).release;
+    let mut parts = release.split('.').map(|part| part.parse().ok());
+    let mut part = || parts.next().flatten();
+    match (part(), part()) {
+        (Some(major), Some(minor)) => (major, minor),
+        _ => panic!("{guest}: {release} is no release"),
+    }
+}
 
 /// Names and statuses of the dynamic-window calls, in order.
 fn calls(boot: &Boot) -> Vec<(String, i64)> {

@@ -25,9 +25,12 @@ pub(super) fn kind(nr: u64) -> Option<Refusable> {
     KINDS.into_iter().find(|(_, n)| *n == nr).map(|(k, _)| k)
 }
 
-/// How many calls there were of each kind.
+/// How many calls there were of each kind, and how many entries those set that succeeded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Counts([u64; KINDS.len()]);
+pub(super) struct Counts {
+    calls: [u64; KINDS.len()],
+    entries: [u64; KINDS.len()],
+}
 
 const KINDS: [(Refusable, u64); 4] = [
     (Refusable::Put, H_PUT_TCE),
@@ -37,23 +40,40 @@ const KINDS: [(Refusable, u64); 4] = [
 ];
 
 impl Counts {
-    fn add(&mut self, kind: Refusable) {
-        let mut counts = self.0.iter_mut().zip(KINDS);
-        if let Some((count, _)) = counts.find(|(_, k)| k.0 == kind) {
-            *count = count.saturating_add(1);
+    fn add(&mut self, kind: Refusable, entries: u64) {
+        let counts = self.calls.iter_mut().zip(&mut self.entries).zip(KINDS);
+        for ((calls, set), (k, _)) in counts {
+            if k == kind {
+                *calls = calls.saturating_add(1);
+                *set = set.saturating_add(entries);
+            }
         }
     }
 
     /// Number of the call, and how many there were, of those that there were.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (u64, u64)> {
-        let counts = KINDS.into_iter().zip(self.0);
-        counts.map(|((_, nr), n)| (nr, n)).filter(|(_, n)| *n > 0)
+    pub(super) fn calls(&self) -> impl Iterator<Item = (u64, u64)> {
+        by_number(self.calls)
     }
 
-    /// From what [`Counts::iter`] gave.
-    pub(super) fn from_map(map: &BTreeMap<u64, u64>) -> Self {
-        Counts(KINDS.map(|(_, nr)| map.get(&nr).copied().unwrap_or(0)))
+    /// Number of the call, and how many entries it set, of those that set any.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (u64, u64)> {
+        by_number(self.entries)
     }
+
+    /// From what [`Counts::calls`] and [`Counts::entries`] gave.
+    pub(super) fn from_maps(calls: &BTreeMap<u64, u64>, entries: &BTreeMap<u64, u64>) -> Self {
+        let of = |map: &BTreeMap<u64, u64>| KINDS.map(|(_, nr)| map.get(&nr).copied().unwrap_or(0));
+        Counts {
+            calls: of(calls),
+            entries: of(entries),
+        }
+    }
+}
+
+/// The counts that are not zero, by the call's number.
+fn by_number(counts: [u64; KINDS.len()]) -> impl Iterator<Item = (u64, u64)> {
+    let counts = KINDS.into_iter().zip(counts);
+    counts.map(|((_, nr), n)| (nr, n)).filter(|(_, n)| *n > 0)
 }
 
 impl State {
@@ -69,8 +89,12 @@ impl State {
                 _ => self.stuff_tce(arg(0), arg(1), arg(2), arg(3)),
             },
         };
-        let status = done.err().unwrap_or(H_SUCCESS);
-        self.count(kind, status);
+        let (status, entries) = match (done, kind) {
+            (Err(status), _) => (status, 0),
+            (Ok(()), Refusable::Put) => (H_SUCCESS, 1),
+            (Ok(()), _) => (H_SUCCESS, arg(3)),
+        };
+        self.count(kind, status, entries);
         status
     }
 
@@ -87,13 +111,13 @@ impl State {
                 Err(status) => status.into(),
             },
         };
-        self.count(Refusable::Get, reply.status);
+        self.count(Refusable::Get, reply.status, 0);
         reply
     }
 
     #[inline]
-    fn count(&mut self, kind: Refusable, status: Status) {
-        self.hcalls.add(kind);
+    fn count(&mut self, kind: Refusable, status: Status, entries: u64) {
+        self.hcalls.add(kind, entries);
         if status != H_SUCCESS {
             self.count_failure(kind, status);
         }

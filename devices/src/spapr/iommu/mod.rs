@@ -440,6 +440,9 @@ impl SpaprIommu {
         windows.extend(state.windows.values().map(|w| w.report(None)));
         windows.sort_by_key(|w| w.order);
         let name = |nr: u64| hcall::name(nr).unwrap_or("unknown");
+        let named = |counts: &mut dyn Iterator<Item = (u64, u64)>| {
+            counts.map(|(nr, n)| (name(nr), n)).collect()
+        };
         IommuReport {
             personality: state.personality.name,
             windows,
@@ -448,7 +451,8 @@ impl SpaprIommu {
             ddw_calls_dropped: state.calls_dropped,
             faults,
             faults_total,
-            hcalls: state.hcalls.iter().map(|(nr, n)| (name(nr), n)).collect(),
+            hcalls: named(&mut state.hcalls.calls()),
+            hcall_entries: named(&mut state.hcalls.entries()),
             hcall_errors: state
                 .hcall_errors
                 .iter()

@@ -75,6 +75,8 @@ pub struct IommuReport {
     pub faults_total: u64,
     /// Hypercalls by name.
     pub hcalls: BTreeMap<&'static str, u64>,
+    /// Entries that they set, by name; those of calls that did not succeed are not counted.
+    pub hcall_entries: BTreeMap<&'static str, u64>,
     /// Hypercalls that did not succeed, by name and status.
     pub hcall_errors: BTreeMap<String, u64>,
     /// Table chunks (4 KiB each) in use.

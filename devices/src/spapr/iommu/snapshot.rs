@@ -17,7 +17,7 @@ use super::{Pe, PeConfig, SpaprIommu, State, hcalls};
 use crate::spapr::eeh::SavedHealth;
 
 /// Number of the form, its first field. Raised whenever the form changes.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Why a snapshot cannot be restored. The unit is as before.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -42,6 +42,7 @@ struct Saved {
     now_ns: u64,
     refusals: Refusals,
     hcalls: BTreeMap<u64, u64>,
+    hcall_entries: BTreeMap<u64, u64>,
     hcall_errors: BTreeMap<(u64, i64), u64>,
     pes: Vec<SavedPe>,
     windows: Vec<SavedWindow>,
@@ -174,7 +175,8 @@ impl State {
             next_order: *next_order,
             now_ns: *now_ns,
             refusals: refusals.clone(),
-            hcalls: hcalls.iter().collect(),
+            hcalls: hcalls.calls().collect(),
+            hcall_entries: hcalls.entries().collect(),
             hcall_errors: hcall_errors.clone(),
             pes: pes.iter().map(save_pe).collect(),
             windows: windows
@@ -296,7 +298,7 @@ impl State {
         self.refusals = saved.refusals;
         self.next_order = saved.next_order;
         self.now_ns = saved.now_ns;
-        self.hcalls = hcalls::Counts::from_map(&saved.hcalls);
+        self.hcalls = hcalls::Counts::from_maps(&saved.hcalls, &saved.hcall_entries);
         self.hcall_errors = saved.hcall_errors;
         self.past = VecDeque::new();
         self.past_dropped = 0;

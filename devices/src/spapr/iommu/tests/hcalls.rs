@@ -243,3 +243,27 @@ fn chunks_are_used_again() {
         assert_eq!((b.chunks(), b.entries(chunks.store()).count()), (0, 0));
     }
 }
+
+#[test]
+fn entries_are_counted_by_call() {
+    let u = unit();
+    let list = || u.indirect(DEFAULT.into(), 0, 0x1000, 8);
+    u.list(0x1000, &[RW; 8]);
+    assert_eq!(u.put(DEFAULT, 0, RW), H_SUCCESS);
+    assert_eq!(list(), H_SUCCESS);
+    assert_eq!(u.stuff(DEFAULT, 0, 0, 512), H_SUCCESS);
+    assert_eq!(u.get(DEFAULT, 0), Ok(0));
+    // Those that fail set none.
+    assert_eq!(u.stuff(DEFAULT, 0, 0, 513), H_P4);
+    u.refuse(&["indirect:1=-44"]);
+    assert_eq!(list(), H_NOT_ENOUGH_RESOURCES);
+    let report = u.iommu.report();
+    let wanted = [
+        ("H_PUT_TCE", 1),
+        ("H_PUT_TCE_INDIRECT", 8),
+        ("H_STUFF_TCE", 512),
+    ];
+    assert_eq!(report.hcall_entries, wanted.into());
+    assert_eq!(report.hcalls["H_PUT_TCE_INDIRECT"], 2);
+    assert_eq!(report.hcalls["H_GET_TCE"], 1);
+}

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use super::*;
 
@@ -185,4 +186,98 @@ fn translations_while_tables_change() {
         end.store(true, Ordering::SeqCst);
     });
     assert!(seen.load(Ordering::SeqCst) > 0, "both ran at once");
+}
+
+/// A call that takes away what a DMA has found returns after the end of that DMA: the page behind it is then the guest's.
+#[test]
+fn calls_wait_for_the_dma_that_found_what_they_take_away() {
+    type Call = fn(&Unit, u32, u64);
+    let calls: [(&str, Call); 6] = [
+        ("H_PUT_TCE", |u, liobn, base| {
+            assert_eq!(u.put(liobn, base, 0), H_SUCCESS);
+        }),
+        ("H_PUT_TCE_INDIRECT", |u, liobn, base| {
+            u.list(0x8000, &[0x9003, 0]);
+            assert_eq!(u.indirect(liobn.into(), base, 0x8000, 2), H_SUCCESS);
+        }),
+        ("H_STUFF_TCE", |u, liobn, base| {
+            assert_eq!(u.stuff(liobn, base, 0, 16), H_SUCCESS);
+        }),
+        ("H_STUFF_TCE of another window", |u, _, _| {
+            assert_eq!(u.stuff(DEFAULT, 0, 0, 512), H_SUCCESS);
+        }),
+        (REMOVE, |u, liobn, _| assert_eq!(u.remove(liobn), 0)),
+        (RESET, |u, _, _| assert_eq!(u.reset_windows(), 0)),
+    ];
+    for (name, call) in calls {
+        let u = unit();
+        let (liobn, base) = u.create(12, 20).unwrap();
+        assert_eq!(u.put(liobn, base, 0x1003), H_SUCCESS);
+        let port = DmaPort::new(SOURCE, Arc::new(u.iommu.clone()), u.ram.clone());
+        let found = AtomicBool::new(false);
+        thread::scope(|s| {
+            s.spawn(|| {
+                let in_flight = port.in_flight();
+                let piece = port.translate(Iova(base), 1, Access::Write).unwrap();
+                found.store(true, Ordering::SeqCst);
+                // A call that does not wait has returned by then.
+                thread::sleep(Duration::from_millis(20));
+                u.ram.write_obj(1u8, GuestAddress(piece.gpa.0)).unwrap();
+                drop(in_flight);
+            });
+            while !found.load(Ordering::SeqCst) {
+                thread::yield_now();
+            }
+            call(&u, liobn, base);
+            u.ram.write_obj(2u8, GuestAddress(0x1000)).unwrap();
+        });
+        assert_eq!(byte(&u, 0x1000), 2, "written after the end of {name}");
+    }
+}
+
+/// A driver's life: map a batch by H_PUT_TCE_INDIRECT, clear it by H_STUFF_TCE, use the pages. A device writes all the while.
+#[test]
+fn a_batch_is_the_guests_once_it_is_cleared() {
+    const PAGES: u64 = 4;
+    let u = unit();
+    let (liobn, base) = u.create(12, 20).unwrap();
+    let tces: Vec<u64> = (0..PAGES).map(|i| (0x1_0000 + 0x2000 * i) | RW).collect();
+    u.list(0x8000, &tces);
+    let port = DmaPort::new(SOURCE, Arc::new(u.iommu.clone()), u.ram.clone());
+    let end = AtomicBool::new(false);
+    thread::scope(|s| {
+        s.spawn(|| {
+            while !end.load(Ordering::SeqCst) {
+                // Faults whenever nothing is mapped.
+                let _ = port.write(Iova(base), &[1; (PAGES << 12) as usize]);
+            }
+        });
+        let written = || port.counters().bytes_written.load(Ordering::SeqCst);
+        let mut good = true;
+        let mut rounds = 0;
+        while good && (rounds < 1000 || (written() == 0 && rounds < 1_000_000)) {
+            rounds += 1;
+            assert_eq!(u.indirect(liobn.into(), base, 0x8000, PAGES), H_SUCCESS);
+            if rounds % 8 == 0 {
+                thread::yield_now();
+            }
+            assert_eq!(u.stuff(liobn, base, 0, PAGES), H_SUCCESS);
+            for tce in &tces {
+                u.ram
+                    .write_slice(&[2; 4096], GuestAddress(tce & !RW))
+                    .unwrap();
+            }
+            thread::yield_now();
+            let mut page = [0; 4096];
+            for tce in &tces {
+                u.ram
+                    .read_slice(&mut page, GuestAddress(tce & !RW))
+                    .unwrap();
+                good &= page == [2; 4096];
+            }
+        }
+        end.store(true, Ordering::SeqCst);
+        assert!(good, "a page was written after its entry was cleared");
+        assert!(written() > 0, "both ran at once");
+    });
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::spapr::eeh::{Injection, PeState};
-use crate::spapr::iommu::snapshot::RestoreError;
+use crate::spapr::iommu::snapshot::{RestoreError, VERSION};
 
 /// A unit with something of everything in it.
 fn busy() -> (Unit, PeHealth) {
@@ -84,10 +84,10 @@ fn another_machine_is_refused() {
     more.iommu.add_vio_window(Liobn(5), 0, 0x1000).unwrap();
     refuse(&more, "VIO windows");
     let mut newer = saved.clone();
-    newer[0] = 3;
+    newer[0] = VERSION as u8 + 1;
     assert_eq!(
         fresh().0.iommu.restore(&newer),
-        Err(RestoreError::Version(3))
+        Err(RestoreError::Version(VERSION + 1))
     );
     let error = fresh().0.iommu.restore(&[]).unwrap_err().to_string();
     assert!(error.contains("damaged"), "{error}");
