@@ -86,14 +86,7 @@ pub fn boot(args: &[&str]) -> Boot {
 /// If it has not.
 pub fn boot_on(machine: &str, args: &[&str]) -> Boot {
     let boot = run_on(machine, args, 0);
-    let log = &boot.log;
-    for line in log.lines().filter(|l| l.contains("] ")) {
-        assert!(
-            !BAD.iter().any(|b| line.contains(b))
-                || line.contains(LATE_FEATURE) && log.contains("multitce=off"),
-            "{args:?} logged: {line}"
-        );
-    }
+    calm(args, &boot.log);
     for wanted in [
         "Linux version",
         "viommu-init: userspace reached",
@@ -102,6 +95,20 @@ pub fn boot_on(machine: &str, args: &[&str]) -> Boot {
         has(&boot, wanted);
     }
     boot
+}
+
+/// Demands that the kernel complained of nothing in a log or a part of one; `args` are for the message.
+///
+/// # Panics
+/// If it did.
+pub fn calm(args: &[&str], log: &str) {
+    for line in log.lines().filter(|l| l.contains("] ")) {
+        assert!(
+            !BAD.iter().any(|b| line.contains(b))
+                || line.contains(LATE_FEATURE) && log.contains("multitce=off"),
+            "{args:?} logged: {line}"
+        );
+    }
 }
 
 /// Demands a text of the console.

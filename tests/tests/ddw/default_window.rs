@@ -129,7 +129,8 @@ fn a_default_window_in_use_stays() {
             if version(guest) < LIMITED {
                 "current IOMMU table in use, can't be replaced"
             } else {
-                // Newer kernels ask for a window for the first device too, and after a refusal never again for its PE.
+                // Newer kernels ask for a window for the first device too, and after a refusal never again for its PE. They say the
+                // other sentence after a crash: `kexec.rs`.
                 "Limited Address Space for DDW not Supported"
             },
         );

@@ -7,6 +7,7 @@ mod bridges;
 mod default_window;
 mod eeh;
 mod hotplug;
+mod kexec;
 mod vfio;
 
 use viommu::guest::catalogue::Arch;
