@@ -100,8 +100,8 @@ struct Emitter<'a> {
     at: u64,
     /// The instruction that the block goes on with.
     next: u64,
-    /// The end of the code given.
-    end: u64,
+    /// The end of the code in which the block goes on after jumps.
+    reach: u64,
     place: Place,
     mode: u8,
     row: usize,
@@ -109,8 +109,13 @@ struct Emitter<'a> {
     demanded: u8,
 }
 
-/// Decodes one block. See `FrontEnd::decode`.
-pub fn block(code: &[u8], max: u32, mode: u8, out: &mut Decoded) {
+/// A block that goes on at the target of a jump stays within so many bytes, aligned. So blocks that begin anywhere, as after the end of a
+/// budget, soon meet those that begin elsewhere, instead of all code being decoded from each place.
+const REACH: u64 = 128;
+
+/// Decodes one block, which lies at `pc`. See `FrontEnd::decode`.
+pub fn block(code: &[u8], pc: u64, max: u32, mode: u8, out: &mut Decoded) {
+    let reach = (REACH - pc % REACH).min(code.len() as u64);
     // The next instruction, from the first one.
     let mut at = 0;
     let mut demanded = 0;
@@ -134,7 +139,7 @@ pub fn block(code: &[u8], max: u32, mode: u8, out: &mut Decoded) {
             insn,
             at: at as u64,
             next: at as u64 + 4,
-            end: code.len() as u64,
+            reach,
             place: last,
             mode,
             row: 0,
@@ -674,7 +679,7 @@ impl Emitter<'_> {
                     return true;
                 }
                 let target = self.at.wrapping_add(offset as u64);
-                if (self.next..self.end).contains(&target) {
+                if (self.next..self.reach).contains(&target) {
                     self.next = target;
                     return false;
                 }

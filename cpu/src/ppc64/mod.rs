@@ -474,7 +474,7 @@ impl FrontEnd for Cpu {
 
     fn decode(&mut self, code: &[u8], max: u32, out: &mut crate::engine::code::Decoded) {
         let mode = self.code_mode();
-        decode::block(code, max, mode, out);
+        decode::block(code, self.core.pc, max, mode, out);
     }
 
     fn call(&mut self, shared: &mut Shared, bus: &mut dyn Bus, uop: Uop) -> Result<(), Fault> {

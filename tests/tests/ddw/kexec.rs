@@ -165,6 +165,7 @@ fn kexec_finds_a_large_window() {
     let property = "linux,direct64-ddr-window-info";
     kexec("debian-6.12", "powervm", "1", 1 << 30, property);
     kexec("debian-6.12-64k", "powervm", "2", 1 << 30, property);
+    kexec("debian-newest", "powervm", "1", 1 << 30, property);
 }
 
 /// A window smaller than RAM.
@@ -180,7 +181,7 @@ fn kexec_finds_a_small_window() {
 /// the query says that none is free.
 #[test]
 fn a_crash_kernel_keeps_the_default_window() {
-    for kernel in ["debian-6.12", "debian-6.12-64k"] {
+    for kernel in ["debian-6.12", "debian-6.12-64k", "debian-newest"] {
         let words = format!("{CRASH_MEMORY} disable_ddw");
         let run = two_kernels(kernel, &words, true, &["--ddw", "powervm"]);
         assert!(run.first.contains("ppc iommu: disabling ddw"));
