@@ -380,17 +380,24 @@ impl CodeCache {
         number
     }
 
+    /// The first micro-operation of block `n` from its instruction number `from` on.
+    pub(super) fn first_uop(&self, n: u32, from: u64) -> usize {
+        let start = self.blocks[n as usize].start as usize;
+        if from == 0 {
+            return start;
+        }
+        let (_, places) = self.uops_of(n);
+        start + places.partition_point(|p| u64::from(p.index) < from)
+    }
+
     /// Makes block `n` end before its instruction number `count`, which it jumps to, until [`CodeCache::mend`]. `None` if no micro-operation
     /// is that instruction's own.
     pub(super) fn cut(&mut self, n: u32, count: u64) -> Option<Cut> {
-        let start = self.blocks[n as usize].start as usize;
-        let (_, places) = self.uops_of(n);
-        let within = places.iter().position(|p| u64::from(p.index) >= count)?;
-        let place = places[within];
+        let at = self.first_uop(n, count);
+        let place = *self.places.get(at)?;
         if u64::from(place.index) != count {
             return None;
         }
-        let at = start + within;
         let jump = uop(Op::Jmp, 0, 0, 0, 0, u64::from(place.offset));
         let replaced = std::mem::replace(&mut self.uops[at], jump);
         Some(Cut { at, replaced })

@@ -24,8 +24,24 @@ pub struct Core {
     /// Instructions executed before the current one since [`super::exec::exec`] was entered. Valid in helpers.
     pub executed: u64,
     pub(crate) leave: bool,
+    /// The block in which the last budget ended.
+    pub(super) resume: Option<Resume>,
     /// While a block is run to be compared: what it stores.
     pub(super) journal: Option<Box<Journal>>,
+}
+
+/// A block of which the first instructions have run.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Resume {
+    /// Address of the next instruction.
+    pub pc: u64,
+    /// The block, and its address.
+    pub number: u32,
+    pub base: u64,
+    /// The epoch of the code cache in which the number is that block's.
+    pub epoch: u32,
+    /// How many instructions have run.
+    pub from: u64,
 }
 
 /// Values that pass between compiled code, its helpers and the dispatcher.
@@ -62,6 +78,7 @@ impl Default for Core {
             exchange: Exchange::default(),
             executed: 0,
             leave: false,
+            resume: None,
             journal: None,
         }
     }

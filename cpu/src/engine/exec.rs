@@ -11,6 +11,7 @@ use crate::ram::{HostPage, PAGE};
 
 pub use super::access::{copy_up, fill_up, load, store, zero_aligned};
 pub use super::core::Core;
+use super::core::Resume;
 pub use super::front_end::{Access, Fault, FrontEnd, Pure, Stop, Translation};
 pub use super::interpret::NEXT_PC;
 
@@ -41,20 +42,30 @@ pub fn exec<F: FrontEnd>(
     if left == 0 {
         return (Stop::Budget, 0);
     }
-    let Ok(mut number) = lookup(f, shared, bus, base) else {
-        return (Stop::Fault, 1);
-    };
+    let mut number;
+    // Instructions of the block that have run already.
+    let mut from = 0;
+    if let Some(resume) = resume(f, shared) {
+        (number, base, from) = (resume.number, resume.base, resume.from);
+    } else {
+        match lookup(f, shared, bus, base) {
+            Ok(n) => number = n,
+            Err(Fault) => return (Stop::Fault, 1),
+        }
+    }
     loop {
         let block = *shared.code.block(number);
-        let instructions = u64::from(block.instructions);
+        let instructions = u64::from(block.instructions) - from;
         if instructions > left {
-            f.core().pc = base;
+            if from == 0 {
+                f.core().pc = base;
+            }
             if left == 0 {
                 return (Stop::Budget, budget);
             }
-            return tail(f, shared, bus, pure, number, left, budget);
+            return tail(f, shared, bus, pure, number, base, from, left, budget);
         }
-        let (target, side) = if block.entry != 0 {
+        let (target, side) = if from == 0 && block.entry != 0 {
             shared.code.stats.entries += 1;
             let exit = if shared.code.verifies() {
                 verify::block(f, shared, bus, pure, number, base, left, budget)
@@ -91,7 +102,9 @@ pub fn exec<F: FrontEnd>(
                 Exit::Leave { left } => return (Stop::Leave, budget - left),
             }
         } else {
-            if block.runs < HOT && !shared.code.verifies() {
+            if from != 0 {
+                // The rest of a block is not what is compiled.
+            } else if block.runs < HOT && !shared.code.verifies() {
                 shared.code.block_mut(number).runs = block.runs + 1;
             } else {
                 match shared.code.compile(number) {
@@ -108,11 +121,13 @@ pub fn exec<F: FrontEnd>(
                     }
                 }
             }
-            let before = budget - left;
+            let first = shared.code.first_uop(number, from);
+            let before = (budget - left).wrapping_sub(from);
             left -= instructions;
-            match interpret::block(f, shared, bus, pure, block, base, before) {
+            from = 0;
+            match interpret::block(f, shared, bus, pure, first, base, before) {
                 End::Branch { target, side } => (target, side),
-                End::Fault(index) => return (Stop::Fault, before + u64::from(index) + 1),
+                End::Fault(index) => return (Stop::Fault, executed(before, index)),
                 End::Leave => return (Stop::Leave, budget - left),
             }
         };
@@ -134,58 +149,101 @@ pub fn exec<F: FrontEnd>(
         if left == 0 {
             return (Stop::Budget, budget);
         }
-        let (from, epoch) = (number, shared.code.epoch());
+        let (last, epoch) = (number, shared.code.epoch());
         match lookup(f, shared, bus, target) {
             Ok(n) => number = n,
             Err(Fault) => return (Stop::Fault, budget - left + 1),
         }
         if near && shared.code.epoch() == epoch && !shared.code.block(number).straddles {
-            shared.code.link(from, side, number);
+            shared.code.link(last, side, number);
         }
     }
+}
+
+/// Instructions executed, the faulting one included, which is number `index` of a block; `before` as in [`interpret::block`].
+fn executed(before: u64, index: u32) -> u64 {
+    before.wrapping_add(u64::from(index) + 1)
+}
+
+/// The block that the last budget ended in, if that goes on now and the block is still what lies there.
+fn resume<F: FrontEnd>(f: &mut F, shared: &Shared) -> Option<Resume> {
+    let mode = f.code_mode();
+    let core = f.core();
+    let resume = core.resume.take()?;
+    if resume.pc != core.pc || resume.epoch != shared.code.epoch() {
+        return None;
+    }
+    let jump = core.tlb.jump(resume.base);
+    let known = jump.pc == resume.base
+        && jump.tag == core.jump_tag(resume.base, mode)
+        && jump.block == resume.number;
+    (known && shared.code.block(resume.number).alive).then_some(resume)
 }
 
 fn leave_or_budget(left: u64) -> Stop {
     if left == 0 { Stop::Budget } else { Stop::Leave }
 }
 
-/// Interprets the last `left` instructions of a budget, with which block `number` at [`Core::pc`] begins.
+/// Interprets the last `left` instructions of a budget, which end within block `number` at `base`, of which the first `from` have run
+/// already. The next one is at [`Core::pc`].
 #[cold]
+#[allow(clippy::too_many_arguments, reason = "as `jit::enter`")]
 fn tail<F: FrontEnd>(
     f: &mut F,
     shared: &mut Shared,
     bus: &mut dyn Bus,
     pure: &[Pure],
     number: u32,
+    base: u64,
+    from: u64,
     left: u64,
     budget: u64,
 ) -> (Stop, u64) {
     let before = budget - left;
-    let base = f.core().pc;
-    let (end, left) = if F::DIVISIBLE
-        && let Some(cut) = shared.code.cut(number, left)
+    let to = from + left;
+    let epoch = shared.code.epoch();
+    let end;
+    let mut rest = 0;
+    if F::DIVISIBLE
+        && let Some(cut) = shared.code.cut(number, to)
     {
-        let block = *shared.code.block(number);
-        let end = interpret::block(f, shared, bus, pure, block, base, before);
+        let first = shared.code.first_uop(number, from);
+        let before = before.wrapping_sub(from);
+        end = interpret::block(f, shared, bus, pure, first, base, before);
         shared.code.mend(cut);
-        (end, 0)
+        if let End::Fault(index) = end {
+            return (Stop::Fault, executed(before, index));
+        }
     } else {
         // A block that is not kept.
-        let Ok(number) = decode(f, shared, bus, base, left.min(64) as u32, false) else {
+        let pc = f.core().pc;
+        let Ok(number) = decode(f, shared, bus, pc, left.min(64) as u32, false) else {
             return (Stop::Fault, before + 1);
         };
         let block = *shared.code.block(number);
-        let end = interpret::block(f, shared, bus, pure, block, base, before);
+        rest = left - u64::from(block.instructions);
+        end = interpret::block(f, shared, bus, pure, block.start as usize, pc, before);
         shared.code.forget_last();
-        (end, left - u64::from(block.instructions))
-    };
+        if let End::Fault(index) = end {
+            return (Stop::Fault, executed(before, index));
+        }
+    }
     match end {
         End::Branch { target, .. } => {
-            f.core().pc = target;
-            (leave_or_budget(left), budget - left)
+            let core = f.core();
+            core.pc = target;
+            if rest == 0 {
+                core.resume = Some(Resume {
+                    pc: target,
+                    number,
+                    base,
+                    epoch,
+                    from: to,
+                });
+            }
+            (leave_or_budget(rest), budget - rest)
         }
-        End::Fault(index) => (Stop::Fault, before + u64::from(index) + 1),
-        End::Leave => (Stop::Leave, budget - left),
+        _ => (Stop::Leave, budget - rest),
     }
 }
 

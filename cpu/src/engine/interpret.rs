@@ -7,7 +7,6 @@
 use super::Shared;
 use super::access::{load_slow, load_wide_slow, modify_slow, store_slow, store_wide_slow};
 use super::alu;
-use super::code::Block;
 use super::core::Core;
 use super::flags::{self, Kind};
 use super::front_end::{Fault, FrontEnd, Pure};
@@ -292,7 +291,8 @@ pub(crate) fn simple(core: &mut Core, pure: &[Pure], base: u64, u: &Uop) -> bool
     true
 }
 
-/// Runs a block that lies at effective address `base`. `before` is how many instructions were executed before it in this run.
+/// Runs a block that lies at effective address `base`, from micro-operation `first` on. `before` is how many instructions were executed
+/// before its first one in this run; it wraps, for these may have been executed in an earlier one.
 #[inline(always)]
 #[allow(clippy::too_many_lines, reason = "one case per micro-operation")]
 pub(super) fn block<F: FrontEnd>(
@@ -300,11 +300,11 @@ pub(super) fn block<F: FrontEnd>(
     shared: &mut Shared,
     bus: &mut dyn Bus,
     pure: &[Pure],
-    block: Block,
+    first: usize,
     base: u64,
     before: u64,
 ) -> End {
-    let mut i = block.start as usize;
+    let mut i = first;
     loop {
         let u = shared.code.uop(i);
         i += 1;
@@ -393,7 +393,7 @@ pub(super) fn block<F: FrontEnd>(
                     let place = shared.code.place_of(i - 1);
                     let core = f.core();
                     core.pc = base.wrapping_add(u64::from(place.offset));
-                    core.executed = before + u64::from(place.index);
+                    core.executed = before.wrapping_add(u64::from(place.index));
                     core.regs[NEXT_PC] = base.wrapping_add(place.end());
                     if f.call(shared, bus, u).is_err() {
                         fault!()
@@ -468,7 +468,7 @@ pub(super) fn block<F: FrontEnd>(
                 let place = shared.code.place_of(i - 1);
                 let core = f.core();
                 core.pc = base.wrapping_add(u64::from(place.offset));
-                core.executed = before + u64::from(place.index);
+                core.executed = before.wrapping_add(u64::from(place.index));
                 if f.call(shared, bus, u).is_err() {
                     fault!()
                 }
@@ -478,7 +478,7 @@ pub(super) fn block<F: FrontEnd>(
                     let place = shared.code.place_of(i - 1);
                     let core = f.core();
                     core.pc = base.wrapping_add(u64::from(place.offset));
-                    core.executed = before + u64::from(place.index);
+                    core.executed = before.wrapping_add(u64::from(place.index));
                     core.regs[NEXT_PC] = base.wrapping_add(place.end());
                     // Whatever it answers: it has recorded an exception.
                     let _ = f.call(shared, bus, u);
@@ -489,7 +489,7 @@ pub(super) fn block<F: FrontEnd>(
                 let place = shared.code.place_of(i - 1);
                 let core = f.core();
                 core.pc = base.wrapping_add(u64::from(place.offset));
-                core.executed = before + u64::from(place.index);
+                core.executed = before.wrapping_add(u64::from(place.index));
                 core.regs[NEXT_PC] = base.wrapping_add(place.end());
                 if f.call(shared, bus, u).is_err() {
                     fault!()

@@ -114,7 +114,7 @@ pub(super) fn block<F: FrontEnd>(
         let core = f.core();
         core.tlb.forget_writes();
         core.journal = Some(Box::default());
-        let end = interpret::block(f, shared, bus, pure, block, base, before);
+        let end = interpret::block(f, shared, bus, pure, block.start as usize, base, before);
         let journal = f.core().journal.take().unwrap_or_default();
         let exception = f.exception();
         f.forget_exception();
