@@ -7,7 +7,7 @@ mod loops;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
-use viommu::run::TURN;
+use viommu::run::turn_length;
 use viommu::selftest::asm::Asm;
 use viommu_cpu::bus::{Bus, BusError};
 use viommu_cpu::engine::{Engine, Shared};
@@ -66,7 +66,7 @@ impl Rig {
         self.cpu.set_ctr(passes);
         let start = Instant::now();
         loop {
-            let run = self.cpu.run(&mut self.shared, &mut NoDevices, 0, TURN);
+            let run = self.cpu.run(&mut self.shared, &mut NoDevices, 0, turn_length(1));
             match run.exit {
                 Exit::Hypercall => return start.elapsed(),
                 exit => assert_eq!(exit, Exit::Budget),

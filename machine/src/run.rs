@@ -8,10 +8,13 @@ use crate::config::End;
 use crate::host::{Host, Moment};
 use crate::observe::{Console, Counters};
 
-/// Length of a turn: instructions, and so nanoseconds.
-pub const TURN: u64 = 20_000;
-/// Turns between two looks at the host.
-const TURNS_PER_POLL: u32 = 64;
+/// Most instructions, and so nanoseconds, between two looks at the host.
+const POLL: u64 = 1_280_000;
+
+/// Longest turn of a machine with so many CPUs: instructions, and so nanoseconds. CPUs that take turns wait for each other.
+pub const fn turn_length(cpus: usize) -> u64 {
+    if cpus == 1 { 160_000 } else { 20_000 }
+}
 
 /// What a run may have used up, and what it looks for.
 #[derive(Clone, Debug, Default)]
@@ -59,10 +62,11 @@ pub trait Turns {
 
 /// Runs a machine until the end of the run.
 pub fn run(machine: &mut impl Turns, host: &mut dyn Host) -> End {
+    let turns_per_poll = POLL / turn_length(machine.cpus());
     let mut until_poll = 0;
     loop {
         if until_poll == 0 {
-            until_poll = TURNS_PER_POLL;
+            until_poll = turns_per_poll;
             poll(machine, host);
         }
         until_poll -= 1;
@@ -134,7 +138,7 @@ fn idle(machine: &mut impl Turns, host: &mut dyn Host) -> bool {
 /// One turn for every CPU, over the same piece of virtual time.
 fn round(machine: &mut impl Turns) {
     let now = machine.clock().now_ns();
-    let mut turn = TURN;
+    let mut turn = turn_length(machine.cpus());
     if let Some(at) = machine.next_deadline() {
         turn = turn.min(at.saturating_sub(now).max(1));
     }

@@ -317,7 +317,15 @@ impl Turns for Machine {
             self.platform.counters.instructions += run.executed;
             left = left.saturating_sub(run.executed.max(1));
             match run.exit {
-                Exit::Budget => self.platform.counters.exits.count(left == 0),
+                Exit::Budget => {
+                    self.platform.counters.exits.count(left == 0);
+                    // A device was told to do something.
+                    if let Some(at) = self.platform.next_deadline() {
+                        let done = *turn - left;
+                        *turn = at.saturating_sub(now).clamp(done, *turn);
+                        left = *turn - done;
+                    }
+                }
                 Exit::Hypercall => hcall::dispatch(&mut self.cpus, &mut self.platform, index),
                 Exit::Fatal(reason) => {
                     self.platform.end = Some(End::CpuStopped { cpu: index, reason })
