@@ -16,13 +16,13 @@ pub use super::front_end::{Access, Fault, FrontEnd, Pure, Stop, Translation};
 pub use super::interpret::NEXT_PC;
 
 /// Most instructions in a block.
-const MAX_BLOCK: u32 = 64;
+const MAX_BLOCK: u32 = 100;
 /// Longest instruction, rounded up.
 const MAX_INSTRUCTION_BYTES: usize = 16;
 /// More than a block can take.
 const MAX_BLOCK_BYTES: usize = MAX_BLOCK as usize * MAX_INSTRUCTION_BYTES;
 /// A block that was interpreted this often is compiled.
-const HOT: u16 = 8;
+const HOT: u16 = 4;
 
 /// Runs at most `budget` instructions from [`Core::pc`]. Returns why it stopped and how many were executed.
 pub fn exec<F: FrontEnd>(
@@ -217,7 +217,7 @@ fn tail<F: FrontEnd>(
     } else {
         // A block that is not kept.
         let pc = f.core().pc;
-        let Ok(number) = decode(f, shared, bus, pc, left.min(64) as u32, false) else {
+        let Ok(number) = decode(f, shared, bus, pc, left.min(u64::from(MAX_BLOCK)) as u32, false) else {
             return (Stop::Fault, before + 1);
         };
         let block = *shared.code.block(number);

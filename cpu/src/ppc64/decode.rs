@@ -111,7 +111,7 @@ struct Emitter<'a> {
 
 /// A block that goes on at the target of a jump stays within so many bytes, aligned. So blocks that begin anywhere, as after the end of a
 /// budget, soon meet those that begin elsewhere, instead of all code being decoded from each place.
-const REACH: u64 = 128;
+const REACH: u64 = 256;
 
 /// Decodes one block, which lies at `pc`. See `FrontEnd::decode`.
 pub fn block(code: &[u8], pc: u64, max: u32, mode: u8, out: &mut Decoded) {
