@@ -66,7 +66,9 @@ impl Rig {
         self.cpu.set_ctr(passes);
         let start = Instant::now();
         loop {
-            let run = self.cpu.run(&mut self.shared, &mut NoDevices, 0, turn_length(1));
+            let run = self
+                .cpu
+                .run(&mut self.shared, &mut NoDevices, 0, turn_length(1));
             match run.exit {
                 Exit::Hypercall => return start.elapsed(),
                 exit => assert_eq!(exit, Exit::Budget),

@@ -15,8 +15,9 @@ use super::core::Resume;
 pub use super::front_end::{Access, Fault, FrontEnd, Pure, Stop, Translation};
 pub use super::interpret::NEXT_PC;
 
-/// Most instructions in a block.
+/// Most instructions in a block; compiled code counts them with a signed byte.
 const MAX_BLOCK: u32 = 100;
+const _: () = assert!(MAX_BLOCK <= i8::MAX as u32);
 /// Longest instruction, rounded up.
 const MAX_INSTRUCTION_BYTES: usize = 16;
 /// More than a block can take.
@@ -217,7 +218,8 @@ fn tail<F: FrontEnd>(
     } else {
         // A block that is not kept.
         let pc = f.core().pc;
-        let Ok(number) = decode(f, shared, bus, pc, left.min(u64::from(MAX_BLOCK)) as u32, false) else {
+        let max = left.min(u64::from(MAX_BLOCK)) as u32;
+        let Ok(number) = decode(f, shared, bus, pc, max, false) else {
             return (Stop::Fault, before + 1);
         };
         let block = *shared.code.block(number);

@@ -216,7 +216,7 @@ impl Compiler<'_> {
     /// Counts the block's instructions.
     fn enter(&mut self) {
         let label = self.ops.new_dynamic_label();
-        // At most 64 instructions. `Jit::retire` writes a jump over this.
+        // Few enough for a byte: see `exec`. `Jit::retire` writes a jump over this.
         x!(self
             ; sub r14, BYTE self.instructions as i8
             ; js =>label

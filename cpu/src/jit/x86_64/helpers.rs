@@ -41,7 +41,7 @@ impl Place {
         let rest = block
             .instructions
             .saturating_sub(u32::from(place.index) + 1);
-        // A block's first byte lies in its page, and its instructions take a kilobyte at most.
+        // A block's first byte lies in its page, and its instructions take two kilobytes at most.
         let offset = (block.offset + u32::from(place.offset)) & 0xffff;
         Place(offset | u32::from(place.len) << 16 | rest << 24)
     }
