@@ -326,15 +326,14 @@ impl Descriptor {
                 let low = 9 | u64::from(has_pasid) << 4 | code << 12 | u64::from(source) << 16;
                 [low | 5 << 32, u64::from(group & 0x1ff) << 3]
             }
-            Kind::Any(words) => {
-                return if wide {
-                    words
-                } else {
-                    [words[0], words[1], 0, 0]
-                };
-            }
+            Kind::Any([low, high, ..]) => [low, high],
         };
         let mut words = [low, high, 0, 0];
+        if let Kind::Any([_, _, third, fourth]) = self.kind
+            && wide
+        {
+            words = [low, high, third, fourth];
+        }
         for flip in self.flips.iter().flatten() {
             let word = usize::from(flip >> 6) % if wide { 4 } else { 2 };
             words[word] ^= 1 << (flip & 63);
