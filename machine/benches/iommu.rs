@@ -86,6 +86,8 @@ fn translations() -> Vec<Case> {
     let small = Unit::new();
     small.call(H_PUT_TCE, &[DEFAULT, 0, RW]);
     let base = small.mapped(24, 30);
+    let single = Unit::new();
+    let only = single.mapped(12, 12);
     let marked = small.translator();
     let large = Unit::new();
     let all = large.mapped(12, 32);
@@ -94,8 +96,13 @@ fn translations() -> Vec<Case> {
     let port = DmaPort::new(SOURCE, small.translator(), small.ram.clone());
     vec![
         case(
-            "translate, 1 entry",
+            "translate, a window of 1 entry",
             10.0,
+            translate(single.translator(), only, 12, || 0),
+        ),
+        case(
+            "translate, 1 entry of the default window",
+            f64::INFINITY,
             translate(small.translator(), 0, 12, || 0),
         ),
         case(

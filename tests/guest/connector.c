@@ -10,72 +10,13 @@
  *
  * DRC is a number in hexadecimal. Prints "test: ok" or "test: FAILED" for each step.
  */
-#include <endian.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <sys/syscall.h>
-#include <unistd.h>
+#include "rtas.h"
 
 #define ISOLATION_STATE 9001
 #define ALLOCATION_STATE 9003
 #define DR_ENTITY_SENSE 9003
 #define PRESENT 1
 #define UNUSABLE 2
-
-struct call {
-	uint32_t token, inputs, outputs, cells[16];
-};
-
-static int failures;
-
-static void need(int good, const char *what)
-{
-	if (good)
-		return;
-	printf("test: FAILED %s: %s\n", what, strerror(errno));
-	exit(1);
-}
-
-static void expect(const char *what, int got, int wanted)
-{
-	printf("test: %s %s %d\n", got == wanted ? "ok" : "FAILED", what, got);
-	failures += got != wanted;
-}
-
-/* A number in a property of /rtas. */
-static uint32_t token(const char *name)
-{
-	char path[128];
-	uint32_t cell = 0;
-	int file;
-
-	snprintf(path, sizeof(path), "/proc/device-tree/rtas/%s", name);
-	file = open(path, O_RDONLY);
-	need(file >= 0 && read(file, &cell, 4) == 4, path);
-	close(file);
-	return be32toh(cell);
-}
-
-/* Calls RTAS; its outputs stand after its inputs, the first is returned. */
-static int rtas(struct call *call, const char *name, int inputs, int outputs)
-{
-	int i;
-
-	call->token = htobe32(token(name));
-	call->inputs = htobe32(inputs);
-	call->outputs = htobe32(outputs);
-	for (i = 0; i < inputs; i++)
-		call->cells[i] = htobe32(call->cells[i]);
-	need(syscall(SYS_rtas, call) == 0, name);
-	for (i = inputs; i < inputs + outputs; i++)
-		call->cells[i] = be32toh(call->cells[i]);
-	return call->cells[inputs];
-}
 
 static int sensor(uint32_t drc)
 {
@@ -90,23 +31,6 @@ static int indicator(uint32_t which, uint32_t drc, uint32_t value)
 	struct call call = { .cells = { which, drc, value } };
 
 	return rtas(&call, "set-indicator", 3, 1);
-}
-
-/* Memory below 4 GiB that the kernel sets aside for RTAS calls from programs. */
-static uint8_t *buffer(uint32_t *address)
-{
-	unsigned long start, size;
-	FILE *file = fopen("/proc/powerpc/rtas/rmo_buffer", "r");
-
-	need(file != NULL, "rmo_buffer");
-	need(fscanf(file, "%lx %lx", &start, &size) == 2 && size >= 4096, "rmo_buffer");
-	fclose(file);
-	int memory = open("/dev/mem", O_RDWR);
-	need(memory >= 0, "/dev/mem");
-	void *at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, memory, start);
-	need(at != MAP_FAILED, "map rmo_buffer");
-	*address = start;
-	return at;
 }
 
 static uint32_t word(const uint8_t *area, int index)

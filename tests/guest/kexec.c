@@ -12,16 +12,14 @@
 #include <dirent.h>
 #include <elf.h>
 #include <endian.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <linux/kexec.h>
 #include <linux/reboot.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#include "need.h"
 
 #define TREE "/proc/device-tree"
 /* Where a kernel goes that need not fit into memory set aside: beyond the end of the running one, whose place is refused. */
@@ -107,14 +105,6 @@ extern const uint8_t stub_start[], stub_end[];
 static struct kexec_segment segments[SEGMENTS];
 static int segment_count;
 static uint64_t next, limit;
-
-static void need(int good, const char *what)
-{
-	if (good)
-		return;
-	printf("test: FAILED %s: %s\n", what, strerror(errno));
-	exit(1);
-}
 
 /* A whole file; its size in *size. */
 static uint8_t *contents(const char *path, size_t *size)

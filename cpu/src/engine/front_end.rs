@@ -54,9 +54,10 @@ pub trait FrontEnd {
     fn translate(&mut self, shared: &Shared, ea: u64, access: Access)
     -> Result<Translation, Fault>;
 
-    /// Decodes at most `max` (at least 1) instructions from the start of `code`, which ends with its page or later than they can. The last
-    /// micro-operation must end the block; at a jump ahead it may go on instead, with what it jumps over as a part of it. The block ends before an instruction that goes on in the next page; if that is the first one, the
-    /// answer is no instruction, and `code` is longer in the next call.
+    /// Decodes at most `max` (at least 1) instructions at [`Core::pc`] from the start of `code`, which ends with its page or later than they
+    /// can. The last micro-operation must end the block; at a jump ahead it may go on instead, with what it jumps over as a part of it. The
+    /// block ends before an instruction that goes on in the next page; if that is the first one, the answer is no instruction, and `code`
+    /// is longer in the next call.
     fn decode(&mut self, code: &[u8], max: u32, out: &mut Decoded);
 
     /// Carries out [`super::uop::Op::Call`] or [`super::uop::Op::CallEnd`]. [`Core::pc`] is the instruction's address. Of an access that has

@@ -41,12 +41,10 @@ const KINDS: [(Refusable, u64); 4] = [
 
 impl Counts {
     fn add(&mut self, kind: Refusable, entries: u64) {
-        let counts = self.calls.iter_mut().zip(&mut self.entries).zip(KINDS);
-        for ((calls, set), (k, _)) in counts {
-            if k == kind {
-                *calls = calls.saturating_add(1);
-                *set = set.saturating_add(entries);
-            }
+        let mut counts = self.calls.iter_mut().zip(&mut self.entries).zip(KINDS);
+        if let Some(((calls, set), _)) = counts.find(|(_, k)| k.0 == kind) {
+            *calls = calls.saturating_add(1);
+            *set = set.saturating_add(entries);
         }
     }
 
