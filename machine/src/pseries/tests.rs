@@ -1,6 +1,7 @@
 use super::elf::{self, ElfError, Order};
 use super::load;
 use super::*;
+use crate::run::turn_length;
 use viommu_devices::spapr::drc::{DrcIndex, DrcState};
 use viommu_devices::spapr::rtas::RtasCall;
 use vm_memory::{Bytes, GuestAddress};
@@ -240,11 +241,14 @@ fn exits_are_counted_by_kind() {
         SC1,
         BRANCH_SELF,
     ];
-    let mut machine = Machine::new(firmware(&code)).unwrap();
+    let config = MachineConfig {
+        max_instructions: Some(4 * turn_length(1) + 1),
+        ..firmware(&code)
+    };
+    let mut machine = Machine::new(config).unwrap();
     assert_eq!(machine.run(&mut Unattended), End::MaxInstructions);
     let exits = machine.platform().counters.exits;
     assert_eq!((exits.hypercalls, exits.rtas, exits.mmio), (1, 1, 0));
-    // 100,000 instructions in turns of 20,000.
     assert_eq!((exits.turns, exits.idle), (5, 0));
 }
 
