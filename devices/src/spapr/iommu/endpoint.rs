@@ -18,7 +18,7 @@ use crate::spapr::eeh::PeHealth;
 /// IOMMU pages that one translation joins at most.
 const MAX_RUN: u64 = 256;
 
-const LEVELS_SHIFT: u32 = 8;
+const TOP_SHIFT: u32 = 8;
 const ROOT_SHIFT: u32 = 32;
 
 /// Bytes and faults of a window.
@@ -38,7 +38,7 @@ pub struct Slot {
     base: AtomicU64,
     /// 0: no window is here.
     size: AtomicU64,
-    /// Page shift (7:0), levels of the table (15:8), its root (63:32).
+    /// Page shift (7:0), the table's [`Tree::top_shift`] (15:8), its root (63:32).
     table: AtomicU64,
     /// Of the window that is here.
     pub counters: WindowCounters,
@@ -69,7 +69,7 @@ impl Slot {
     /// Shows the window's table as it is now.
     pub fn show_table(&self, page_shift: u32, tree: Tree) {
         let word = u64::from(tree.root.0) << ROOT_SHIFT
-            | u64::from(tree.levels) << LEVELS_SHIFT
+            | u64::from(tree.top_shift) << TOP_SHIFT
             | u64::from(page_shift);
         self.table.store(word, Ordering::Relaxed);
     }
@@ -99,7 +99,7 @@ impl Slot {
             page_shift: table as u32 & 0x3f,
             tree: Tree {
                 root: ChunkId((table >> ROOT_SHIFT) as u32),
-                levels: (table >> LEVELS_SHIFT) as u32 & 0xf,
+                top_shift: (table >> TOP_SHIFT) as u32 & 0x3f,
             },
         }
     }

@@ -29,16 +29,21 @@ fn index(entry: u64, level: u32) -> usize {
 pub struct Tree {
     /// Its top; none while nothing is set.
     pub root: ChunkId,
-    /// 1 ..= [`MAX_LEVELS`].
-    pub levels: u32,
+    /// Bits of an entry's number below those that the top decodes.
+    pub top_shift: u32,
 }
 
 impl Tree {
+    /// 1 ..= [`MAX_LEVELS`].
+    fn levels(self) -> u32 {
+        self.top_shift / BITS + 1
+    }
+
     /// The chunk of `level`, counted from the leaves, on the way to an entry; none if there is none.
     #[inline]
     fn chunk(self, store: &Store, entry: u64, level: u32) -> ChunkId {
         let mut chunk = self.root;
-        for above in (level + 1..self.levels).rev() {
+        for above in (level + 1..self.levels()).rev() {
             chunk = ChunkId(store.word(chunk, index(entry, above)) as u32);
         }
         chunk
@@ -48,10 +53,10 @@ impl Tree {
     #[inline(always)]
     pub fn leaf(self, store: &Store, entry: u64) -> (ChunkId, usize) {
         let mut chunk = self.root;
-        let mut shift = self.levels.saturating_sub(1) * BITS;
+        let mut shift = self.top_shift;
         while shift != 0 {
             chunk = ChunkId(store.word(chunk, (entry >> shift) as usize % CHUNK) as u32);
-            shift -= BITS;
+            shift = shift.saturating_sub(BITS);
         }
         (chunk, index(entry, 0))
     }
@@ -111,7 +116,7 @@ impl ChunkCount {
     /// None yet, for a tree like this one.
     pub fn new(tree: Tree) -> Self {
         ChunkCount {
-            levels: tree.levels,
+            levels: tree.levels(),
             last: [None; MAX_LEVELS as usize],
             chunks: 0,
         }
@@ -142,7 +147,7 @@ impl TceTable {
             len,
             tree: Tree {
                 root: ChunkId::NONE,
-                levels: bits.div_ceil(BITS).max(1),
+                top_shift: bits.saturating_sub(1) / BITS * BITS,
             },
             chunks: 0,
             mapped: 0,
@@ -181,7 +186,7 @@ impl TceTable {
         let mut at = 0;
         std::iter::from_fn(move || {
             while at < len {
-                let absent = (0..tree.levels)
+                let absent = (0..tree.levels())
                     .rev()
                     .find(|level| tree.chunk(store, at, *level) == ChunkId::NONE);
                 if let Some(level) = absent {
@@ -308,7 +313,7 @@ impl TceTable {
             self.tree.root = self.take(chunks);
         }
         let mut chunk = self.tree.root;
-        for level in (1..self.tree.levels).rev() {
+        for level in (1..self.tree.levels()).rev() {
             let at = index(entry, level);
             let mut below = ChunkId(chunks.store().word(chunk, at) as u32);
             if below == ChunkId::NONE {
@@ -348,12 +353,12 @@ impl TceTable {
 
     /// Gives back the leaf of an entry, which holds zeros, and what was above it only for its sake.
     fn release(&mut self, entry: u64, chunks: &mut Chunks) {
-        for level in 0..self.tree.levels {
+        for level in 0..self.tree.levels() {
             let chunk = self.tree.chunk(chunks.store(), entry, level);
             if chunks.used(chunk) != 0 {
                 return;
             }
-            if level + 1 == self.tree.levels {
+            if level + 1 == self.tree.levels() {
                 self.tree.root = ChunkId::NONE;
             } else {
                 let above = self.tree.chunk(chunks.store(), entry, level + 1);
@@ -372,7 +377,7 @@ impl TceTable {
     /// Makes every entry zero and gives the chunks back.
     pub fn clear(&mut self, chunks: &mut Chunks) {
         if self.tree.root != ChunkId::NONE {
-            give_back_all(self.tree.root, self.tree.levels - 1, chunks);
+            give_back_all(self.tree.root, self.tree.levels() - 1, chunks);
         }
         *self = TceTable {
             peak: self.peak,
