@@ -203,18 +203,14 @@ fn tail<F: FrontEnd>(
     let before = budget - left;
     let to = from + left;
     let epoch = shared.code.epoch();
-    let end;
-    let mut rest = 0;
-    if F::DIVISIBLE
+    let (end, before, rest) = if F::DIVISIBLE
         && let Some(cut) = shared.code.cut(number, to)
     {
         let first = shared.code.first_uop(number, from);
         let before = before.wrapping_sub(from);
-        end = interpret::block(f, shared, bus, pure, first, base, before);
+        let end = interpret::block(f, shared, bus, pure, first, base, before);
         shared.code.mend(cut);
-        if let End::Fault(index) = end {
-            return (Stop::Fault, executed(before, index));
-        }
+        (end, before, 0)
     } else {
         // A block that is not kept.
         let pc = f.core().pc;
@@ -223,13 +219,10 @@ fn tail<F: FrontEnd>(
             return (Stop::Fault, before + 1);
         };
         let block = *shared.code.block(number);
-        rest = left - u64::from(block.instructions);
-        end = interpret::block(f, shared, bus, pure, block.start as usize, pc, before);
+        let end = interpret::block(f, shared, bus, pure, block.start as usize, pc, before);
         shared.code.forget_last();
-        if let End::Fault(index) = end {
-            return (Stop::Fault, executed(before, index));
-        }
-    }
+        (end, before, left - u64::from(block.instructions))
+    };
     match end {
         End::Branch { target, .. } => {
             let core = f.core();
@@ -245,7 +238,8 @@ fn tail<F: FrontEnd>(
             }
             (leave_or_budget(rest), budget - rest)
         }
-        _ => (Stop::Leave, budget - rest),
+        End::Fault(index) => (Stop::Fault, executed(before, index)),
+        End::Leave => (Stop::Leave, budget - rest),
     }
 }
 
