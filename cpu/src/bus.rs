@@ -22,6 +22,13 @@ pub trait Bus {
     /// [`crate::engine::CodeCache::invalidate_page`] before the next run of any CPU.
     fn watch_code(&mut self, gpa: u64);
 
+    /// ppc64: `sc 1` in privileged state. `gprs` are r0 to r12: r3 has the number and r4 onwards the arguments, and then the answer. False
+    /// if it was not answered: the CPU stops with [`crate::ppc64::Exit::Hypercall`], and `gprs` are as they were.
+    fn hypercall(&mut self, gprs: &mut [u64; 13]) -> bool {
+        let _ = gprs;
+        false
+    }
+
     /// x86: reads 1, 2 or 4 bytes of I/O port `port`, in address order. Where nothing answers, ones.
     fn port_read(&mut self, port: u16, data: &mut [u8]) {
         let _ = port;

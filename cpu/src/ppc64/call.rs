@@ -1,6 +1,6 @@
 //! Instructions that are too rare, or touch too much state, for micro-operations of their own.
 
-use super::decode::{CALL_FORM, CALL_VECTOR};
+use super::decode::{CALL_FORM, CALL_VECTOR, is_hypercall};
 use super::forms::{FORMS, Kind};
 use super::interrupts::{
     Interrupt, PROGRAM_FP, PROGRAM_ILLEGAL, PROGRAM_PRIVILEGED, PROGRAM_TRAP, vector as vectors,
@@ -268,7 +268,7 @@ impl Cpu {
                     return Err(self.record_simple(vectors::PROGRAM, PROGRAM_TRAP));
                 }
             }
-            Kind::Sc => return self.system_call(insn),
+            Kind::Sc => return self.system_call(bus, insn),
             Kind::Scv => {
                 if self.fscr & FSCR_SCV == 0 {
                     return Err(self.facility_unavailable(12));
@@ -543,10 +543,18 @@ impl Cpu {
         Ok(())
     }
 
-    fn system_call(&mut self, insn: u32) -> Result<(), Fault> {
-        if insn >> 5 & 127 == 1 {
+    fn system_call(&mut self, bus: &mut dyn Bus, insn: u32) -> Result<(), Fault> {
+        if is_hypercall(insn) {
             self.privileged()?;
-            self.exit = Some(Exit::Hypercall);
+            let answered = self
+                .core
+                .regs
+                .first_chunk_mut()
+                .is_some_and(|gprs| bus.hypercall(gprs));
+            if !answered {
+                self.exit = Some(Exit::Hypercall);
+                self.core.leave_soon();
+            }
             return Ok(());
         }
         self.core.pc = self.core.pc.wrapping_add(4);

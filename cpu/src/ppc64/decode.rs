@@ -22,6 +22,11 @@ pub const CALL_VECTOR: u8 = 1;
 /// Not an instruction.
 pub const CALL_ILLEGAL: u8 = 2;
 
+/// Whether an `sc` is a hypercall: its LEV is 1.
+pub const fn is_hypercall(insn: u32) -> bool {
+    insn >> 5 & 127 == 1
+}
+
 /// Functions for `Op::Pure`.
 pub static PURE: &[Pure] = &[
     |a, b| {
@@ -735,6 +740,12 @@ impl Emitter<'_> {
             | Kind::Icbi
             | Kind::Icbt => {}
             Kind::Dss | Kind::Dst | Kind::Dstst | Kind::CpAbort | Kind::Wait => {}
+            Kind::Sc if is_hypercall(insn) => {
+                self.call();
+                // The CPU leaves before the next block, if it has to.
+                self.imm(Op::Jmp, 0, 0, self.at + 4);
+                return true;
+            }
             Kind::Sc
             | Kind::Scv
             | Kind::Rfid

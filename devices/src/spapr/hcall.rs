@@ -16,8 +16,6 @@ pub const H_PARTIAL: Status = Status(5);
 pub const H_HARDWARE: Status = Status(-1);
 /// No such hypercall, or not available to this partition.
 pub const H_FUNCTION: Status = Status(-2);
-/// Caller lacks the privilege.
-pub const H_PRIVILEGE: Status = Status(-3);
 /// A parameter is invalid.
 pub const H_PARAMETER: Status = Status(-4);
 /// Resource in use or invalid mode.

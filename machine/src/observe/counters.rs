@@ -78,23 +78,23 @@ const USUAL: u64 = 512;
 const MOST_KINDS: usize = 512;
 
 impl Counters {
-    /// A hypercall begins: the clock for [`Counters::hypercall`], if this one is to be measured.
+    /// A hypercall begins: the clock for [`Counters::hypercall_ends`], if this one is to be measured.
     #[inline]
-    pub fn hypercall_begins(&self, nr: u64) -> Option<Instant> {
-        let kind = if is_usual(nr) {
-            self.usual_hypercalls.get(nr as usize / 4)
-        } else {
-            self.other_hypercalls.get(&nr)
-        };
-        Cost::start(kind.map_or(0, |k| k.calls.calls))
+    pub fn hypercall_begins(&mut self, nr: u64) -> Option<Instant> {
+        let calls = &mut self.kind(nr).calls.calls;
+        *calls += 1;
+        Cost::start(*calls - 1)
     }
 
     /// A hypercall ended with `status`.
-    pub fn hypercall(&mut self, nr: u64, status: i64, began: Option<Instant>) {
-        let kind = self.kind(nr);
-        kind.calls.count(status);
-        if let Some(began) = began {
-            kind.cost.add(began);
+    #[inline]
+    pub fn hypercall_ends(&mut self, nr: u64, status: i64, began: Option<Instant>) {
+        if status < 0 || began.is_some() {
+            let kind = self.kind(nr);
+            kind.calls.failed += u64::from(status < 0);
+            if let Some(began) = began {
+                kind.cost.add(began);
+            }
         }
     }
 

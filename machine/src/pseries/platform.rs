@@ -13,6 +13,7 @@ use viommu_devices::spapr::xics::Xics;
 
 use super::build::Function;
 use super::config::Features;
+use super::hcall;
 use super::slots::Slots;
 use crate::clock::Clock;
 use crate::config::End;
@@ -231,6 +232,10 @@ impl Bus for Platform {
         }
         self.counters.mmio_errors += 1;
         Err(BusError)
+    }
+
+    fn hypercall(&mut self, gprs: &mut [u64; 13]) -> bool {
+        hcall::at_once(self, gprs)
     }
 
     fn watch_code(&mut self, gpa: u64) {

@@ -7,8 +7,8 @@ mod vcpu;
 use viommu_cpu::ppc64::Cpu;
 use viommu_devices::dma::Gpa;
 use viommu_devices::spapr::hcall::{
-    H_FUNCTION, H_GET_TERM_CHAR, H_PRIVILEGE, H_PUT_TCE_INDIRECT, H_PUT_TERM_CHAR, H_RTAS,
-    H_STUFF_TCE, Reply,
+    H_FUNCTION, H_GET_TCE, H_GET_TERM_CHAR, H_PUT_TCE, H_PUT_TCE_INDIRECT, H_PUT_TERM_CHAR, H_RTAS,
+    H_STUFF_TCE, Reply, name,
 };
 use viommu_devices::spapr::vty;
 
@@ -32,8 +32,37 @@ pub struct Call<'a> {
     pub args: Args,
 }
 
-/// MSR: problem state.
-const MSR_PR: u64 = 1 << 14;
+/// Answers a hypercall that no vCPU has to stop for: one about TCEs, or one that does not exist. `gprs` are r0 to r12 of the vCPU that runs.
+/// False if it is another one, which [`dispatch`] answers.
+pub fn at_once(platform: &mut Platform, gprs: &mut [u64; 13]) -> bool {
+    let [_, _, _, nr, args @ ..] = gprs;
+    let about_tces = matches!(
+        *nr,
+        H_PUT_TCE | H_GET_TCE | H_PUT_TCE_INDIRECT | H_STUFF_TCE
+    );
+    if !about_tces && name(*nr).is_some() {
+        return false;
+    }
+    let began = platform.counters.hypercall_begins(*nr);
+    let reply = match *nr {
+        H_PUT_TCE_INDIRECT | H_STUFF_TCE if !platform.features.multi_tce => H_FUNCTION.into(),
+        nr => {
+            let reply = platform.iommu.hcall(nr, args, &platform.ram);
+            reply.unwrap_or_else(|| not_implemented(nr))
+        }
+    };
+    platform.counters.hypercall_ends(*nr, reply.status.0, began);
+    *nr = reply.status.0 as u64;
+    for (gpr, value) in args.iter_mut().zip(reply.values).take(reply.count) {
+        *gpr = value;
+    }
+    true
+}
+
+fn not_implemented(nr: u64) -> Reply {
+    log::debug!("hypercall {nr:#x} is not implemented");
+    H_FUNCTION.into()
+}
 
 /// Carries out the hypercall that vCPU `caller` has stopped at and writes the answer into its registers.
 pub fn dispatch(cpus: &mut [Cpu], platform: &mut Platform, caller: usize) {
@@ -47,20 +76,15 @@ pub fn dispatch(cpus: &mut [Cpu], platform: &mut Platform, caller: usize) {
         exits.hypercalls += 1;
     }
     let began = platform.counters.hypercall_begins(nr);
-    let problem_state = cpu.msr() & MSR_PR != 0;
-    let reply = if problem_state {
-        H_PRIVILEGE.into()
-    } else {
-        Call {
-            cpus,
-            platform,
-            caller,
-            nr,
-            args,
-        }
-        .answer()
-    };
-    platform.counters.hypercall(nr, reply.status.0, began);
+    let reply = Call {
+        cpus,
+        platform,
+        caller,
+        nr,
+        args,
+    }
+    .answer();
+    platform.counters.hypercall_ends(nr, reply.status.0, began);
     let Some(cpu) = cpus.get_mut(caller) else {
         return;
     };
@@ -79,10 +103,7 @@ impl Call<'_> {
         families
             .iter()
             .find_map(|family| family(self))
-            .unwrap_or_else(|| {
-                log::debug!("hypercall {:#x} is not implemented", self.nr);
-                H_FUNCTION.into()
-            })
+            .unwrap_or_else(|| not_implemented(self.nr))
     }
 
     /// Hypercalls that belong to one device each.
@@ -90,7 +111,6 @@ impl Call<'_> {
         let p = &mut *self.platform;
         match self.nr {
             H_RTAS => Some(rtas::hypercall(self.cpus, p, self.caller, Gpa(self.args[0])).into()),
-            H_PUT_TCE_INDIRECT | H_STUFF_TCE if !p.features.multi_tce => Some(H_FUNCTION.into()),
             H_PUT_TERM_CHAR | H_GET_TERM_CHAR => {
                 let reply = p
                     .vty
@@ -99,10 +119,7 @@ impl Call<'_> {
                 p.drain_console();
                 Some(reply)
             }
-            _ => p
-                .xics
-                .hcall(self.nr, self.caller as u32, &self.args)
-                .or_else(|| p.iommu.hcall(self.nr, &self.args, &p.ram)),
+            _ => p.xics.hcall(self.nr, self.caller as u32, &self.args),
         }
     }
 }
