@@ -1,6 +1,6 @@
 //! Instructions that are too rare, or touch too much state, for micro-operations of their own.
 
-use super::decode::{CALL_FORM, CALL_VECTOR, is_hypercall};
+use super::decode::{CALL_FORM, CALL_HYPERCALL, CALL_VECTOR};
 use super::forms::{FORMS, Kind};
 use super::interrupts::{
     Interrupt, PROGRAM_FP, PROGRAM_ILLEGAL, PROGRAM_PRIVILEGED, PROGRAM_TRAP, vector as vectors,
@@ -186,6 +186,7 @@ impl Cpu {
                 Some(op) => self.vector_op(shared, bus, op, u.aux),
                 None => self.illegal(u.aux),
             },
+            CALL_HYPERCALL => self.hypercall(bus),
             _ => self.illegal(u.aux),
         }
     }
@@ -268,7 +269,7 @@ impl Cpu {
                     return Err(self.record_simple(vectors::PROGRAM, PROGRAM_TRAP));
                 }
             }
-            Kind::Sc => return self.system_call(bus, insn),
+            Kind::Sc => self.system_call(),
             Kind::Scv => {
                 if self.fscr & FSCR_SCV == 0 {
                     return Err(self.facility_unavailable(12));
@@ -543,20 +544,17 @@ impl Cpu {
         Ok(())
     }
 
-    fn system_call(&mut self, bus: &mut dyn Bus, insn: u32) -> Result<(), Fault> {
-        if is_hypercall(insn) {
-            self.privileged()?;
-            let answered = self
-                .core
-                .regs
-                .first_chunk_mut()
-                .is_some_and(|gprs| bus.hypercall(gprs));
-            if !answered {
-                self.exit = Some(Exit::Hypercall);
-                self.core.leave_soon();
-            }
-            return Ok(());
+    fn hypercall(&mut self, bus: &mut dyn Bus) -> Result<(), Fault> {
+        self.privileged()?;
+        let gprs = self.core.regs.first_chunk_mut();
+        if !gprs.is_some_and(|gprs| bus.hypercall(gprs)) {
+            self.exit = Some(Exit::Hypercall);
+            self.core.leave_soon();
         }
+        Ok(())
+    }
+
+    fn system_call(&mut self) {
         self.core.pc = self.core.pc.wrapping_add(4);
         self.deliver(Interrupt {
             vector: vectors::SYSTEM_CALL,
@@ -565,7 +563,6 @@ impl Cpu {
             dsisr: None,
         });
         self.core.regs[NEXT_PC] = self.core.pc;
-        Ok(())
     }
 
     fn return_to(&mut self, pc: u64, msr: u64) {

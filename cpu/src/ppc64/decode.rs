@@ -21,11 +21,8 @@ pub const CALL_FORM: u8 = 0;
 pub const CALL_VECTOR: u8 = 1;
 /// Not an instruction.
 pub const CALL_ILLEGAL: u8 = 2;
-
-/// Whether an `sc` is a hypercall: its LEV is 1.
-pub const fn is_hypercall(insn: u32) -> bool {
-    insn >> 5 & 127 == 1
-}
+/// A hypercall.
+pub const CALL_HYPERCALL: u8 = 3;
 
 /// Functions for `Op::Pure`.
 pub static PURE: &[Pure] = &[
@@ -740,8 +737,9 @@ impl Emitter<'_> {
             | Kind::Icbi
             | Kind::Icbt => {}
             Kind::Dss | Kind::Dst | Kind::Dstst | Kind::CpAbort | Kind::Wait => {}
-            Kind::Sc if is_hypercall(insn) => {
-                self.call();
+            // LEV is 1.
+            Kind::Sc if insn >> 5 & 127 == 1 => {
+                self.push(uop(Op::Call, CALL_HYPERCALL, 0, 0, insn, 0));
                 // The CPU leaves before the next block, if it has to.
                 self.imm(Op::Jmp, 0, 0, self.at + 4);
                 return true;

@@ -11,7 +11,7 @@ use crate::config::End;
 use crate::host::{Host, HostInput, Moment};
 use crate::observe::Report;
 use crate::observe::profile::{Profile, Symbols};
-use crate::observe::report::{Check, HostSummary};
+use crate::observe::report::Check;
 use viommu_cpu::engine::EngineStats;
 
 /// A machine that the command line can boot.
@@ -148,13 +148,9 @@ impl Session {
     fn finish(mut self, report: &mut Report) {
         let seconds = self.started.elapsed().as_secs_f64();
         self.phase_seconds.resize(report.phases.len(), seconds);
-        report.host = HostSummary {
-            seconds,
-            mips: report.instructions as f64 / seconds.max(1e-9) / 1e6,
-            phase_seconds: self.phase_seconds,
-            hypercalls: std::mem::take(&mut report.host.hypercalls),
-            engine: report.host.engine.take(),
-        };
+        report.host.seconds = seconds;
+        report.host.mips = report.instructions as f64 / seconds.max(1e-9) / 1e6;
+        report.host.phase_seconds = self.phase_seconds;
     }
 }
 

@@ -1,4 +1,4 @@
-//! What hypercalls take of the host's time.
+//! What calls take of the host's time.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -36,7 +36,7 @@ impl Cost {
     }
 
     /// For the report; `clock_ns` is what [`clock_ns`] found.
-    fn summary(&self, clock_ns: f64) -> CostSummary {
+    pub fn summary(&self, clock_ns: f64) -> CostSummary {
         let mean = self.total.as_nanos() as f64 / self.measured.max(1) as f64;
         let whole = (mean - clock_ns).max(0.0).round();
         CostSummary {
@@ -53,7 +53,7 @@ pub fn summaries(costs: impl Iterator<Item = (String, Cost)>) -> BTreeMap<String
 }
 
 /// What starting and reading the clock adds to a measured time, in nanoseconds.
-fn clock_ns() -> f64 {
+pub fn clock_ns() -> f64 {
     let once = || Instant::now().elapsed().as_nanos();
     (0..100).map(|_| once()).min().unwrap_or(0) as f64
 }

@@ -3,15 +3,17 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use super::Translations;
 use super::cost::{self, Cost, CostSummary};
 
 /// Counts of everything a guest asked for.
 #[derive(Clone, Debug, Default)]
 pub struct Counters {
-    /// Those with a number of LoPAR's, which are multiples of 4, by a quarter of it.
-    usual_hypercalls: Vec<Kind>,
+    usual_hypercalls: Usual,
     other_hypercalls: BTreeMap<u64, Kind>,
-    rtas: BTreeMap<String, Calls>,
+    rtas: BTreeMap<String, Kind>,
+    /// Translations of DMA requests.
+    pub translations: Translations,
     /// Instructions retired by all vCPUs.
     pub instructions: u64,
     /// Loads from device memory.
@@ -33,7 +35,7 @@ pub struct Counters {
 /// Why vCPUs stopped running instructions, each so many times.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Exits {
-    /// For a hypercall, but not H_RTAS.
+    /// For a hypercall, but not H_RTAS. TCE hypercalls, and unknown ones, are answered without a stop.
     pub hypercalls: u64,
     /// For H_RTAS.
     pub rtas: u64,
@@ -65,15 +67,31 @@ pub struct Calls {
     pub failed: u64,
 }
 
-/// Hypercalls of one number.
+/// Calls of one number or name.
 #[derive(Clone, Copy, Debug, Default)]
 struct Kind {
     calls: Calls,
     cost: Cost,
 }
 
-/// Numbers of hypercalls, in quarters, that have a place of their own.
-const USUAL: u64 = 512;
+/// Hypercalls with a number of LoPAR's, which are multiples of 4, by a quarter of it.
+#[derive(Clone, Debug)]
+struct Usual(Box<[Kind; 512]>);
+
+impl Default for Usual {
+    fn default() -> Self {
+        Usual(Box::new([Kind::default(); 512]))
+    }
+}
+
+impl Usual {
+    #[inline]
+    fn get_mut(&mut self, nr: u64) -> Option<&mut Kind> {
+        // An odd number's low bits come out on top.
+        self.0.get_mut(nr.rotate_right(2) as usize)
+    }
+}
+
 /// More different numbers or names than this are counted together: a guest can invent any.
 const MOST_KINDS: usize = 512;
 
@@ -90,38 +108,30 @@ impl Counters {
     #[inline]
     pub fn hypercall_ends(&mut self, nr: u64, status: i64, began: Option<Instant>) {
         if status < 0 || began.is_some() {
-            let kind = self.kind(nr);
-            kind.calls.failed += u64::from(status < 0);
-            if let Some(began) = began {
-                kind.cost.add(began);
-            }
+            self.kind(nr).ends(status, began);
         }
     }
 
+    #[inline]
     fn kind(&mut self, nr: u64) -> &mut Kind {
-        if is_usual(nr) {
-            if self.usual_hypercalls.is_empty() {
-                self.usual_hypercalls = vec![Kind::default(); USUAL as usize];
-            }
-            if let Some(kind) = self.usual_hypercalls.get_mut(nr as usize / 4) {
-                return kind;
-            }
-        }
-        let others = &mut self.other_hypercalls;
-        let nr = if others.len() < MOST_KINDS || others.contains_key(&nr) {
-            nr
-        } else {
-            u64::MAX
-        };
-        others.entry(nr).or_default()
+        let usual = self.usual_hypercalls.get_mut(nr);
+        usual.unwrap_or_else(|| other_kind(&mut self.other_hypercalls, nr))
+    }
+
+    /// An RTAS call begins: the clock for [`Counters::rtas_ends`], if this one is to be measured.
+    pub fn rtas_begins(&self, name: &str) -> Option<Instant> {
+        let known = self.rtas.get(name);
+        Cost::start(known.map_or(0, |kind| kind.calls.calls))
     }
 
     /// An RTAS call ended with `status`.
-    pub fn rtas(&mut self, name: &str, status: i64) {
-        if let Some(calls) = self.rtas.get_mut(name) {
-            calls.count(status);
-        } else if self.rtas.len() < MOST_KINDS {
-            self.rtas.entry(name.to_owned()).or_default().count(status);
+    pub fn rtas_ends(&mut self, name: &str, status: i64, began: Option<Instant>) {
+        if !self.rtas.contains_key(name) && self.rtas.len() < MOST_KINDS {
+            self.rtas.insert(name.to_owned(), Kind::default());
+        }
+        if let Some(kind) = self.rtas.get_mut(name) {
+            kind.calls.calls += 1;
+            kind.ends(status, began);
         }
     }
 
@@ -131,7 +141,7 @@ impl Counters {
     }
 
     /// What they took of the host's time.
-    pub fn costs_by_name(&self) -> BTreeMap<String, CostSummary> {
+    pub fn hypercall_costs(&self) -> BTreeMap<String, CostSummary> {
         cost::summaries(self.kinds().map(|(name, k)| (name, k.cost)))
     }
 
@@ -139,7 +149,7 @@ impl Counters {
         let name = |nr: u64| {
             viommu_devices::spapr::hcall::name(nr).map_or_else(|| format!("{nr:#x}"), str::to_owned)
         };
-        let usual = (0..).step_by(4).zip(&self.usual_hypercalls);
+        let usual = (0..).step_by(4).zip(self.usual_hypercalls.0.iter());
         usual
             .filter(|(_, kind)| kind.calls.calls > 0)
             .chain(self.other_hypercalls.iter().map(|(&nr, kind)| (nr, kind)))
@@ -148,17 +158,35 @@ impl Counters {
 
     /// RTAS calls by name.
     pub fn rtas_by_name(&self) -> BTreeMap<String, Calls> {
-        self.rtas.clone()
+        let kinds = self.rtas.iter();
+        kinds.map(|(name, k)| (name.clone(), k.calls)).collect()
+    }
+
+    /// What they took of the host's time.
+    pub fn rtas_costs(&self) -> BTreeMap<String, CostSummary> {
+        cost::summaries(self.rtas.iter().map(|(name, k)| (name.clone(), k.cost)))
+    }
+
+    /// What translations took.
+    pub fn translation_cost(&self) -> CostSummary {
+        self.translations.cost().summary(cost::clock_ns())
     }
 }
 
-fn is_usual(nr: u64) -> bool {
-    nr < USUAL * 4 && nr.is_multiple_of(4)
+fn other_kind(others: &mut BTreeMap<u64, Kind>, nr: u64) -> &mut Kind {
+    let nr = if others.len() < MOST_KINDS || others.contains_key(&nr) {
+        nr
+    } else {
+        u64::MAX
+    };
+    others.entry(nr).or_default()
 }
 
-impl Calls {
-    fn count(&mut self, status: i64) {
-        self.calls += 1;
-        self.failed += u64::from(status < 0);
+impl Kind {
+    fn ends(&mut self, status: i64, began: Option<Instant>) {
+        self.calls.failed += u64::from(status < 0);
+        if let Some(began) = began {
+            self.cost.add(began);
+        }
     }
 }

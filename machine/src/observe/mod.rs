@@ -9,6 +9,7 @@ pub mod pc;
 pub mod profile;
 pub mod report;
 pub mod text;
+pub mod translations;
 
 #[cfg(test)]
 mod tests;
@@ -16,3 +17,4 @@ mod tests;
 pub use console::{Console, Phase};
 pub use counters::{Counters, Exits};
 pub use report::Report;
+pub use translations::Translations;

@@ -36,6 +36,8 @@ pub struct Report {
     pub pc: Option<PcSummary>,
     /// PCI functions.
     pub devices: Vec<DeviceSummary>,
+    /// Translations of DMA requests, with those that ended in a fault.
+    pub translations: u64,
     /// External interrupts presented, by source.
     pub interrupts: BTreeMap<String, u64>,
     /// Accesses to device memory.
@@ -151,6 +153,11 @@ pub struct HostSummary {
     /// What hypercalls took, by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub hypercalls: BTreeMap<String, CostSummary>,
+    /// What RTAS calls took, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub rtas: BTreeMap<String, CostSummary>,
+    /// What translations took.
+    pub translations: CostSummary,
     /// What the CPUs' engine did, if that was asked for. It depends on the engine, not on the host, but for times.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub engine: Option<EngineSummary>,

@@ -1,9 +1,13 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use viommu_devices::dma::{
+    Access, DmaFault, DmaRequest, Identity, Iova, Piece, SourceId, Translator,
+};
 use viommu_devices::spapr::iommu::report::{DdwCall, IommuReport, WindowReport};
 use viommu_devices::spapr::iommu::spec::{Liobn, RTAS_PARAMETER_ERROR, RTAS_SUCCESS};
-use viommu_devices::spapr::iommu::{CREATE, QUERY, REMOVE};
-
+use viommu_devices::spapr::iommu::{CREATE, NO_WINDOW, QUERY, REMOVE};
 use viommu_devices::vtd::{self, Interrupts, Invalidation};
 
 use super::cost::{CostSummary, SAMPLE};
@@ -69,12 +73,65 @@ fn the_first_hypercalls_and_some_later_ones_are_measured() {
             counters.hypercall_ends(nr, 0, began);
         }
     }
-    let costs = counters.costs_by_name();
+    let costs = counters.hypercall_costs();
     for name in ["H_PUT_TCE", "H_RTAS"] {
         let cost = costs[name];
         assert_eq!(cost.measured, SAMPLE + 9, "{name}");
         assert!(cost.mean_ns > 10_000.0, "{name}: {cost:?}");
     }
+}
+
+#[test]
+fn rtas_calls_are_measured_and_counted() {
+    let mut counters = Counters::default();
+    for status in [0, -3] {
+        let began = counters.rtas_begins("ibm,configure-connector");
+        std::thread::sleep(Duration::from_micros(20));
+        counters.rtas_ends("ibm,configure-connector", status, began);
+    }
+    let by_name = counters.rtas_by_name();
+    assert_eq!(by_name["ibm,configure-connector"], calls(2, 1));
+    let cost = counters.rtas_costs()["ibm,configure-connector"];
+    assert_eq!(cost.measured, 2);
+    assert!(cost.mean_ns > 10_000.0, "{cost:?}");
+}
+
+#[test]
+fn translations_are_counted_and_their_faults_shown() {
+    #[derive(Debug)]
+    struct Slow;
+    impl Translator for Slow {
+        fn translate(&self, request: &DmaRequest) -> Result<Piece, DmaFault> {
+            std::thread::sleep(Duration::from_micros(20));
+            match request.iova {
+                Iova(0) => Identity.translate(request),
+                _ => Err(DmaFault {
+                    request: *request,
+                    reason: NO_WINDOW,
+                }),
+            }
+        }
+    }
+    let (counters, faults) = (Counters::default(), Arc::new(AtomicU64::new(0)));
+    let seen = faults.clone();
+    let watched = counters.translations.watch(Slow, move |fault| {
+        seen.fetch_add(fault.request.iova.0, Ordering::Relaxed);
+    });
+    for at in [0, 7, 0] {
+        let request = DmaRequest {
+            source: SourceId(8),
+            iova: Iova(at),
+            len: 1,
+            access: Access::Read,
+            pasid: None,
+        };
+        assert_eq!(watched.translate(&request).is_ok(), at == 0);
+    }
+    assert_eq!(faults.load(Ordering::Relaxed), 7);
+    assert_eq!(counters.translations.calls(), 3);
+    let cost = counters.translation_cost();
+    assert_eq!(cost.measured, 3);
+    assert!(cost.mean_ns > 10_000.0, "{cost:?}");
 }
 
 #[test]
@@ -230,8 +287,10 @@ fn report_as_text_and_json() {
                 ("H_PUT_TCE".into(), calls(123_456, 3)),
             ]
             .into(),
+            rtas: [(CREATE.into(), calls(2, 1))].into(),
             ..Default::default()
         }),
+        translations: 4_100,
         devices: vec![DeviceSummary {
             name: "nvme0".into(),
             address: "00:01.0".into(),
@@ -252,6 +311,18 @@ fn report_as_text_and_json() {
                 },
             )]
             .into(),
+            rtas: [(
+                CREATE.into(),
+                CostSummary {
+                    mean_ns: 2040.0,
+                    measured: 2,
+                },
+            )]
+            .into(),
+            translations: CostSummary {
+                mean_ns: 12.0,
+                measured: 127,
+            },
             ..HostSummary::default()
         },
         ..Report::default()

@@ -24,7 +24,7 @@ fn write_all(out: &mut String, report: &Report) -> Result {
     if let Some(p) = &report.partition {
         iommu(out, &p.iommu)?;
         calls(out, "hypercalls", &p.hypercalls, &report.host.hypercalls)?;
-        calls(out, "RTAS calls", &p.rtas, &BTreeMap::new())?;
+        calls(out, "RTAS calls", &p.rtas, &report.host.rtas)?;
     }
     if let Some(p) = &report.pc {
         pc::write(out, p)?;
@@ -175,14 +175,19 @@ fn calls(
 ) -> Result {
     writeln!(out, "\n{title}")?;
     for (name, c) in calls {
-        let cost = costs.get(name).filter(|c| c.measured > 0);
-        let cost = cost.map_or(String::new(), |c| {
-            format!("{:>9} ns each", grouped(c.mean_ns as u64))
-        });
+        let cost = costs.get(name).map_or(String::new(), each);
         let (count, failed) = (grouped(c.calls), failed(c.failed));
         writeln!(out, "  {name:<34}{count:>10}{cost}{failed}")?;
     }
     Ok(())
+}
+
+/// The mean of what was measured, if anything was.
+fn each(cost: &CostSummary) -> String {
+    match cost.measured {
+        0 => String::new(),
+        _ => format!("{:>9} ns each", grouped(cost.mean_ns as u64)),
+    }
 }
 
 fn devices(out: &mut String, r: &Report) -> Result {
@@ -195,7 +200,9 @@ fn devices(out: &mut String, r: &Report) -> Result {
             d.address, d.name, d.faults
         )?;
     }
-    Ok(())
+    let (count, cost) = (grouped(r.translations), each(&r.host.translations));
+    let what = "translations of their requests";
+    writeln!(out, "  {what:<34}{count:>10}{cost}")
 }
 
 fn partition(out: &mut String, r: &PartitionSummary) -> Result {
@@ -255,7 +262,7 @@ fn profile(out: &mut String, p: &Profile) -> Result {
     }
     writeln!(out, "exits of vCPUs")?;
     let lines = [
-        ("hypercalls, but for RTAS", p.exits.hypercalls),
+        ("hypercalls, but for RTAS and TCEs", p.exits.hypercalls),
         ("RTAS", p.exits.rtas),
         ("device memory", p.exits.mmio),
         ("end of a turn", p.exits.turns),

@@ -17,6 +17,7 @@ use super::platform::Function;
 use super::slots::Slot;
 use crate::config::DeviceConfig;
 use crate::devices;
+use crate::observe::Translations;
 
 /// RAM below the hole and above it.
 ///
@@ -51,6 +52,7 @@ pub fn pci(
     ram: &GuestRam,
     units: &[Vtd],
     faults: &Faults,
+    translations: &Translations,
 ) -> Result<(PcHost, Vec<Function>), ConfigError> {
     let window = |(start, end): (u64, u64)| Window {
         start,
@@ -64,7 +66,10 @@ pub fn pci(
     });
     let translators: Vec<Arc<dyn Translator>> = (0..)
         .zip(units)
-        .map(|(index, unit)| faults.watch(index, Arc::new(unit.clone())))
+        .map(|(index, unit)| {
+            let faults = faults.clone();
+            translations.watch(unit.clone(), move |fault| faults.request(index, fault))
+        })
         .collect();
     let mut functions = Vec::new();
     for (number, (device, slot)) in (1_u32..).zip(config.devices.iter().zip(slots)) {

@@ -5,10 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
-use viommu_devices::dma::{
-    Access, DmaFault, DmaRequest, Grant, NoGrant, PageRequest, PageResponse, Piece, SourceId,
-    Translator,
-};
+use viommu_devices::dma::{Access, DmaFault, SourceId};
 use viommu_devices::effects::Msi;
 use viommu_devices::vtd::spec::fault::Reason;
 use viommu_devices::vtd::{Fault, reason_of};
@@ -82,64 +79,15 @@ impl Faults {
         kept.push_back(refused);
     }
 
-    /// `translator`, which is unit number `unit`, with its faults noted here.
-    pub fn watch(&self, unit: usize, translator: Arc<dyn Translator>) -> Arc<dyn Translator> {
-        Arc::new(Watched {
-            unit,
-            translator,
-            faults: self.clone(),
-        })
-    }
-}
-
-#[derive(Debug)]
-struct Watched {
-    unit: usize,
-    translator: Arc<dyn Translator>,
-    faults: Faults,
-}
-
-impl Watched {
-    fn note(&self, fault: &DmaFault) {
+    /// Notes that a unit refused a request.
+    pub fn request(&self, unit: usize, fault: &DmaFault) {
         if let Some(reason) = reason_of(fault) {
             let what = match fault.request.access {
                 Access::Read => "read",
                 Access::Write => "write",
             };
             let (source, at) = (fault.request.source, fault.request.iova.0);
-            self.faults.note(self.unit, source, what, at, reason);
+            self.note(unit, source, what, at, reason);
         }
-    }
-}
-
-impl Translator for Watched {
-    fn translate(&self, request: &DmaRequest) -> Result<Piece, DmaFault> {
-        let answer = self.translator.translate(request);
-        answer.inspect_err(|fault| self.note(fault))
-    }
-
-    fn translation_request(&self, request: &DmaRequest) -> Result<Grant, NoGrant> {
-        self.translator.translation_request(request)
-    }
-
-    fn translated(&self, request: &DmaRequest) -> Result<Piece, DmaFault> {
-        let answer = self.translator.translated(request);
-        answer.inspect_err(|fault| self.note(fault))
-    }
-
-    fn page_request(&self, request: &PageRequest) -> Option<PageResponse> {
-        self.translator.page_request(request)
-    }
-
-    fn completed(&self, request: &DmaRequest, piece: &Piece) {
-        self.translator.completed(request, piece);
-    }
-
-    fn enter(&self) -> usize {
-        self.translator.enter()
-    }
-
-    fn leave(&self, token: usize) {
-        self.translator.leave(token);
     }
 }

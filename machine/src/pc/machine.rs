@@ -60,7 +60,15 @@ impl Machine {
         }
         let units = build::units(&config, &ram)?;
         let faults = Faults::default();
-        let (pci, functions) = build::pci(&config, &boot.slots, &ram, &units, &faults)?;
+        let counters = Counters::default();
+        let (pci, functions) = build::pci(
+            &config,
+            &boot.slots,
+            &ram,
+            &units,
+            &faults,
+            &counters.translations,
+        )?;
         let platform = Platform {
             clock: Clock::default(),
             current: 0,
@@ -73,7 +81,7 @@ impl Machine {
             io_apic: IoApic::default(),
             isa: Isa::new(config.cpus, config.memory),
             sources: Sources::new(),
-            counters: Counters::default(),
+            counters,
             accessed: Accessed::default(),
             console: Console::new(config.until.clone()),
             end: None,

@@ -14,7 +14,7 @@ use crate::config::End;
 use crate::observe::Report;
 use crate::observe::iommu::Hex;
 use crate::observe::pc::{PcSummary, PortSummary, UnitSummary, VtdSummary};
-use crate::observe::report::{DeviceSummary, MachineSummary, MmioSummary};
+use crate::observe::report::{DeviceSummary, HostSummary, MachineSummary, MmioSummary};
 
 impl Machine {
     /// What happened, without checks and host times.
@@ -52,11 +52,16 @@ impl Machine {
                 },
             }),
             devices: devices.collect(),
+            translations: p.counters.translations.calls(),
             interrupts: self.interrupts(),
             mmio: MmioSummary {
                 reads: p.counters.mmio_reads,
                 writes: p.counters.mmio_writes,
                 errors: p.counters.mmio_errors,
+            },
+            host: HostSummary {
+                translations: p.counters.translation_cost(),
+                ..HostSummary::default()
             },
             ..Report::default()
         }

@@ -1,7 +1,5 @@
 //! Puts the devices of a configuration together.
 
-use std::sync::Arc;
-
 use viommu_devices::dma::{DmaPort, Gpa, SourceId};
 use viommu_devices::memory::GuestRam;
 use viommu_devices::spapr::MSI_WINDOW;
@@ -19,6 +17,7 @@ use super::map;
 use super::slots::Slots;
 use crate::config::DeviceConfig;
 use crate::devices;
+use crate::observe::Translations;
 
 /// A PCI function, for the report.
 #[derive(Clone, Debug)]
@@ -95,6 +94,7 @@ pub fn bridge(
     devices: &[DeviceConfig],
     ram: &GuestRam,
     iommu: &SpaprIommu,
+    translations: &Translations,
 ) -> Result<(Phb, Vec<Function>), ConfigError> {
     let window = |(gpa, pci, size)| Window {
         gpa: Gpa(gpa),
@@ -114,7 +114,7 @@ pub fn bridge(
     if devices.len() > map::SLOTS {
         return Err(ConfigError::TooManyDevices(devices.len()));
     }
-    let translator = Arc::new(iommu.for_phb(place.buid));
+    let translator = translations.watch(iommu.for_phb(place.buid), |_| ());
     iommu.watch(place.buid, phb.health());
     let mut functions = Vec::new();
     for (slot, device) in (1_u8..).zip(devices) {

@@ -48,10 +48,11 @@ impl Machine {
         // They are in RAM now.
         drop(config.take_images());
         let iommu = build::iommu(&config)?;
+        let counters = Counters::default();
         let (mut phbs, mut functions, mut described) = (Vec::new(), Vec::new(), Vec::new());
         let bridges = config.bridges()?;
         for (place, devices) in &bridges {
-            let (phb, more) = build::bridge(*place, devices, &ram, &iommu)?;
+            let (phb, more) = build::bridge(*place, devices, &ram, &iommu, &counters.translations)?;
             described.push((*place, build::describe(place.index, phb.functions())));
             phbs.push(phb);
             functions.extend(more);
@@ -73,7 +74,7 @@ impl Machine {
             vcpus: vec![Vcpu::default(); config.cpus as usize],
             partition: Partition::default(),
             features: config.features,
-            counters: Counters::default(),
+            counters,
             console: Console::new(config.until.clone()),
             slots,
             errinjct_open: false,
@@ -179,6 +180,7 @@ impl Machine {
                 eeh: self.eeh(),
             }),
             devices: devices.collect(),
+            translations: p.counters.translations.calls(),
             interrupts: self.interrupts(),
             mmio: MmioSummary {
                 reads: p.counters.mmio_reads,
@@ -186,7 +188,9 @@ impl Machine {
                 errors: p.counters.mmio_errors,
             },
             host: HostSummary {
-                hypercalls: p.counters.costs_by_name(),
+                hypercalls: p.counters.hypercall_costs(),
+                rtas: p.counters.rtas_costs(),
+                translations: p.counters.translation_cost(),
                 ..HostSummary::default()
             },
             ..Report::default()

@@ -14,11 +14,26 @@ use super::window::Window;
 use crate::memory::GuestRam;
 use crate::spapr::hcall::{
     H_FUNCTION, H_GET_TCE, H_NOT_ENOUGH_RESOURCES, H_P4, H_PARAMETER, H_PARTIAL, H_PUT_TCE,
-    H_PUT_TCE_INDIRECT, H_STUFF_TCE, H_SUCCESS, Reply, Status,
+    H_PUT_TCE_INDIRECT, H_STUFF_TCE, H_SUCCESS, Status,
 };
 
-/// How a call ends that gives no value.
-type Done = Result<(), Status>;
+/// How a call ends that sets entries: true if DMA in flight may still use one that was there before.
+type Done = Result<bool, Status>;
+
+/// Answer of a TCE hypercall.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TceReply {
+    /// For r3.
+    pub status: Status,
+    /// For r4: the entry, of H_GET_TCE.
+    pub tce: Option<Tce>,
+}
+
+impl From<Status> for TceReply {
+    fn from(status: Status) -> Self {
+        TceReply { status, tce: None }
+    }
+}
 
 /// Which call a number means.
 pub(super) fn kind(nr: u64) -> Option<Refusable> {
@@ -75,9 +90,15 @@ fn by_number(counts: [u64; KINDS.len()]) -> impl Iterator<Item = (u64, u64)> {
 }
 
 impl State {
-    /// Carries out a hypercall that sets entries.
+    /// Carries out a hypercall that sets entries. The status, and whether DMA in flight may still use entries that were there
+    /// before.
     #[inline]
-    pub(super) fn set_call(&mut self, kind: Refusable, args: &[u64], ram: &GuestRam) -> Status {
+    pub(super) fn set_call(
+        &mut self,
+        kind: Refusable,
+        args: &[u64],
+        ram: &GuestRam,
+    ) -> (Status, bool) {
         let arg = |i: usize| args.get(i).copied().unwrap_or(0);
         let done = match self.refusals.next(kind) {
             Some(status) => Err(Status(status.into())),
@@ -87,24 +108,28 @@ impl State {
                 _ => self.stuff_tce(arg(0), arg(1), arg(2), arg(3)),
             },
         };
-        let (status, entries) = match (done, kind) {
-            (Err(status), _) => (status, 0),
-            (Ok(()), Refusable::Put) => (H_SUCCESS, 1),
-            (Ok(()), _) => (H_SUCCESS, arg(3)),
+        let (status, entries, replaced) = match (done, kind) {
+            // With this laxity a call fails after it has set the entries that fit.
+            (Err(status), _) => {
+                let partial = self.personality.laxities.contains(Laxities::PARTIAL);
+                (status, 0, partial)
+            }
+            (Ok(replaced), Refusable::Put) => (H_SUCCESS, 1, replaced),
+            (Ok(replaced), _) => (H_SUCCESS, arg(3), replaced),
         };
         self.count(kind, status, entries);
-        status
+        (status, replaced)
     }
 
     /// Carries out H_GET_TCE.
-    pub(super) fn get_call(&mut self, args: &[u64]) -> Reply {
+    pub(super) fn get_call(&mut self, args: &[u64]) -> TceReply {
         let arg = |i: usize| args.get(i).copied().unwrap_or(0);
         let reply = match self.refusals.next(Refusable::Get) {
             Some(status) => Status(status.into()).into(),
             None => match self.get_tce(arg(0), arg(1)) {
-                Ok((status, tce)) => Reply {
+                Ok((status, tce)) => TceReply {
                     status,
-                    ..Reply::with(&[tce.0])
+                    tce: Some(tce),
                 },
                 Err(status) => status.into(),
             },
@@ -133,12 +158,12 @@ impl State {
         let window = window_of(&mut self.windows, liobn)?;
         let (entry, _) = entries(window, ioba, 1, lax)?;
         check_tce(window, &self.memory, tce, lax)?;
-        window
+        let replaced = window
             .table
             .set(entry, tce, &mut self.chunks)
             .map_err(|_| H_NOT_ENOUGH_RESOURCES)?;
         window.show();
-        Ok(())
+        Ok(replaced)
     }
 
     /// The entry, with H_PARTIAL if its page is not the partition's.
@@ -189,12 +214,12 @@ impl State {
             *tce = u64::from_be_bytes(*cell);
             check_tce(window, &self.memory, *tce, lax)?;
         }
-        window
+        let replaced = window
             .table
             .write(entry, tces, &mut self.chunks)
             .map_err(|_| H_NOT_ENOUGH_RESOURCES)?;
         window.show();
-        whole(fitting, n)
+        whole(fitting, n).map(|()| replaced)
     }
 
     fn stuff_tce(&mut self, liobn: u64, ioba: u64, tce: u64, n: u64) -> Done {
@@ -210,12 +235,12 @@ impl State {
         }
         let (entry, fitting) = entries(window, ioba, n, lax)?;
         check_tce(window, &self.memory, tce, lax)?;
-        window
+        let replaced = window
             .table
             .fill(entry, fitting, tce, &mut self.chunks)
             .map_err(|_| H_NOT_ENOUGH_RESOURCES)?;
         window.show();
-        whole(fitting, n)
+        whole(fitting, n).map(|()| replaced)
     }
 }
 
@@ -241,7 +266,7 @@ fn entries(window: &Window, ioba: u64, n: u64, lax: Laxities) -> Result<(u64, us
 }
 
 /// The answer once `done` of `n` entries are set.
-fn whole(done: usize, n: u64) -> Done {
+fn whole(done: usize, n: u64) -> Result<(), Status> {
     if done as u64 == n {
         Ok(())
     } else {

@@ -39,6 +39,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use self::endpoint::{Endpoint, Refused};
 use self::gate::Gate;
+pub use self::hcalls::TceReply;
 use self::memory::Memory;
 use self::report::{DdwCall, IommuReport, WindowReport};
 use self::rules::{Personality, Refusable, Refusal, Refusals};
@@ -48,7 +49,7 @@ use self::window::{Kind, Window};
 use crate::dma::{Access, DmaFault, DmaRequest, FaultReason, Piece, SourceId, Translator};
 use crate::memory::GuestRam;
 use crate::spapr::eeh::PeHealth;
-use crate::spapr::hcall::{self, Reply};
+use crate::spapr::hcall;
 
 /// RTAS name of the query call.
 pub const QUERY: &str = "ibm,query-pe-dma-window";
@@ -273,12 +274,16 @@ impl SpaprIommu {
 
     /// Changes what translations see. Returns after DMA in flight has ended, which may use what was there before.
     fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        let result = {
-            let mut state = self.lock();
-            self.shared.gate.change(|| change(&mut state))
-        };
+        let result = self.begin_change(change);
         self.shared.gate.wait();
         result
+    }
+
+    /// Changes what translations see, without waiting for DMA in flight.
+    #[inline]
+    fn begin_change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.lock();
+        self.shared.gate.change(|| change(&mut state))
     }
 
     fn faults(&self) -> MutexGuard<'_, FaultLog> {
@@ -357,11 +362,17 @@ impl SpaprIommu {
     /// H_PUT_TCE, H_GET_TCE, H_PUT_TCE_INDIRECT and H_STUFF_TCE; None for any other number. `args` are r4 onwards.
     ///
     /// Not to be called within a DMA of the same thread, whose end it would wait for; the same holds for what else changes windows.
-    pub fn hcall(&self, nr: u64, args: &[u64], ram: &GuestRam) -> Option<Reply> {
+    pub fn hcall(&self, nr: u64, args: &[u64], ram: &GuestRam) -> Option<TceReply> {
         let kind = hcalls::kind(nr)?;
         Some(match kind {
             Refusable::Get => self.lock().get_call(args),
-            _ => self.change(|s| s.set_call(kind, args, ram)).into(),
+            _ => {
+                let (status, replaced) = self.begin_change(|s| s.set_call(kind, args, ram));
+                if replaced {
+                    self.shared.gate.wait();
+                }
+                status.into()
+            }
         })
     }
 

@@ -204,12 +204,12 @@ impl TceTable {
         })
     }
 
-    /// Sets an entry.
+    /// Sets an entry. True if DMA in flight may still use another one that was there before.
     ///
     /// # Errors
     /// [`TableFull`]; nothing has changed then.
     #[inline]
-    pub fn set(&mut self, entry: u64, tce: u64, chunks: &mut Chunks) -> Result<(), TableFull> {
+    pub fn set(&mut self, entry: u64, tce: u64, chunks: &mut Chunks) -> Result<bool, TableFull> {
         let (leaf, at) = self.tree.leaf(chunks.store(), entry);
         if leaf == ChunkId::NONE {
             return self.write(entry, &[tce], chunks);
@@ -220,14 +220,14 @@ impl TceTable {
         if chunks.used(leaf) == 0 {
             self.release(entry, chunks);
         }
-        Ok(())
+        Ok(Tce(old).is_mapped() && old != tce)
     }
 
     fn count(&mut self, mapped: u64, unmapped: u64) {
         self.mapped = self.mapped.saturating_add(mapped).saturating_sub(unmapped);
     }
 
-    /// Sets entries `first ..` to `tces`.
+    /// Sets entries `first ..` to `tces`. True if DMA in flight may still use one that was there before.
     ///
     /// # Errors
     /// [`TableFull`]; nothing has changed then.
@@ -236,11 +236,11 @@ impl TceTable {
         first: u64,
         tces: &[u64],
         chunks: &mut Chunks,
-    ) -> Result<(), TableFull> {
+    ) -> Result<bool, TableFull> {
         self.apply(first, tces.len(), |i| tces[i], chunks)
     }
 
-    /// Sets `n` entries from `first` to `tce`.
+    /// Sets `n` entries from `first` to `tce`. True if DMA in flight may still use one that was there before.
     ///
     /// # Errors
     /// [`TableFull`]; nothing has changed then.
@@ -250,7 +250,7 @@ impl TceTable {
         n: usize,
         tce: u64,
         chunks: &mut Chunks,
-    ) -> Result<(), TableFull> {
+    ) -> Result<bool, TableFull> {
         self.apply(first, n, |_| tce, chunks)
     }
 
@@ -260,7 +260,7 @@ impl TceTable {
         n: usize,
         value: impl Fn(usize) -> u64,
         chunks: &mut Chunks,
-    ) -> Result<(), TableFull> {
+    ) -> Result<bool, TableFull> {
         debug_assert!(
             first
                 .checked_add(n as u64)
@@ -271,6 +271,7 @@ impl TceTable {
         if missing > 0 && !chunks.has_room(self.chunks, missing) {
             return Err(TableFull);
         }
+        let mut replaced = false;
         for s in segments(first, n) {
             let (mut leaf, _) = self.tree.leaf(chunks.store(), s.first);
             if leaf == ChunkId::NONE {
@@ -279,13 +280,13 @@ impl TceTable {
                 }
                 leaf = self.make_leaf(s.first, chunks);
             }
-            self.set_segment(leaf, &s, &value, chunks);
+            replaced |= self.set_segment(leaf, &s, &value, chunks);
             if chunks.used(leaf) == 0 {
                 self.release(s.first, chunks);
             }
         }
         self.peak = self.peak.max(self.mapped);
-        Ok(())
+        Ok(replaced)
     }
 
     /// Chunks that have to be made before all of these segments have leaves.
@@ -325,16 +326,16 @@ impl TceTable {
         chunk
     }
 
-    /// Sets the entries of a segment.
+    /// Sets the entries of a segment. True if any allowed access before.
     fn set_segment(
         &mut self,
         leaf: ChunkId,
         s: &Segment,
         value: &impl Fn(usize) -> u64,
         chunks: &mut Chunks,
-    ) {
+    ) -> bool {
         if leaf == ChunkId::NONE {
-            return;
+            return false;
         }
         let at = index(s.first, 0);
         let words = chunks.store().chunk(leaf).get(at..at + s.len);
@@ -349,6 +350,7 @@ impl TceTable {
         }
         chunks.count(leaf, set, cleared);
         self.count(mapped, unmapped);
+        unmapped > 0
     }
 
     /// Gives back the leaf of an entry, which holds zeros, and what was above it only for its sake.

@@ -139,7 +139,7 @@ impl Window {
     pub(super) fn restore(&mut self, peak: u64, entries: &[(u64, u64)], chunks: &mut Chunks) {
         for (entry, tce) in entries {
             let full = self.table.write(*entry, &[*tce], chunks);
-            debug_assert_eq!(full, Ok(()));
+            debug_assert_eq!(full, Ok(false));
         }
         self.table.restore_peak(peak);
         self.show();

@@ -8,7 +8,7 @@ use viommu_cpu::ppc64::Cpu;
 use viommu_devices::dma::Gpa;
 use viommu_devices::spapr::hcall::{
     H_FUNCTION, H_GET_TCE, H_GET_TERM_CHAR, H_PUT_TCE, H_PUT_TCE_INDIRECT, H_PUT_TERM_CHAR, H_RTAS,
-    H_STUFF_TCE, Reply, name,
+    H_STUFF_TCE, Reply, Status, name,
 };
 use viommu_devices::spapr::vty;
 
@@ -48,20 +48,20 @@ pub fn at_once(platform: &mut Platform, gprs: &mut [u64; 13]) -> bool {
         H_PUT_TCE_INDIRECT | H_STUFF_TCE if !platform.features.multi_tce => H_FUNCTION.into(),
         nr => {
             let reply = platform.iommu.hcall(nr, args, &platform.ram);
-            reply.unwrap_or_else(|| not_implemented(nr))
+            reply.unwrap_or_else(|| not_implemented(nr).into())
         }
     };
     platform.counters.hypercall_ends(*nr, reply.status.0, began);
     *nr = reply.status.0 as u64;
-    for (gpr, value) in args.iter_mut().zip(reply.values).take(reply.count) {
-        *gpr = value;
+    if let Some(tce) = reply.tce {
+        args[0] = tce.0;
     }
     true
 }
 
-fn not_implemented(nr: u64) -> Reply {
+fn not_implemented(nr: u64) -> Status {
     log::debug!("hypercall {nr:#x} is not implemented");
-    H_FUNCTION.into()
+    H_FUNCTION
 }
 
 /// Carries out the hypercall that vCPU `caller` has stopped at and writes the answer into its registers.
@@ -103,7 +103,7 @@ impl Call<'_> {
         families
             .iter()
             .find_map(|family| family(self))
-            .unwrap_or_else(|| not_implemented(self.nr))
+            .unwrap_or_else(|| not_implemented(self.nr).into())
     }
 
     /// Hypercalls that belong to one device each.

@@ -72,10 +72,12 @@ pub fn hypercall(cpus: &mut [Cpu], platform: &mut Platform, caller: usize, buffe
         Ok(request) => request,
         Err(status) => return status,
     };
+    let name = request.call.name();
+    let began = platform.counters.rtas_begins(name);
     let reply = answer(cpus, platform, caller, &request);
     platform
         .counters
-        .rtas(request.call.name(), reply.status.0.into());
+        .rtas_ends(name, reply.status.0.into(), began);
     match request.finish(&platform.ram, &reply) {
         Ok(()) => H_SUCCESS,
         Err(status) => status,

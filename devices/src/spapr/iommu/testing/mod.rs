@@ -102,8 +102,7 @@ impl Unit {
             .hcall(H_GET_TCE, &args, &self.ram)
             .expect("a TCE hypercall");
         if r.status == H_SUCCESS {
-            assert_eq!(r.count, 1);
-            Ok(r.values[0])
+            Ok(r.tce.expect("H_GET_TCE gives the entry").0)
         } else {
             Err(r.status)
         }

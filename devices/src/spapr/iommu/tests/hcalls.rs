@@ -206,14 +206,14 @@ fn the_unit_is_capped_too() {
     // Of three levels.
     let (mut a, mut b) = (TceTable::new(1 << 20), TceTable::new(1 << 20));
     for i in 0..3 {
-        assert_eq!(a.fill(i * 512, 1, 1, &mut chunks), Ok(()));
+        assert_eq!(a.fill(i * 512, 1, 1, &mut chunks), Ok(false));
     }
-    assert_eq!(b.write(511, &[1, 1], &mut chunks), Ok(()));
+    assert_eq!(b.write(511, &[1, 1], &mut chunks), Ok(false));
     assert_eq!((a.chunks(), b.chunks()), (5, 4));
     assert_eq!(b.fill(5000, 1, 1, &mut chunks), Err(TableFull));
     a.clear(&mut chunks);
     assert_eq!((chunks.budget.used, a.mapped(), a.peak()), (4, 0, 3));
-    assert_eq!(b.fill(5000, 1, 1, &mut chunks), Ok(()));
+    assert_eq!(b.fill(5000, 1, 1, &mut chunks), Ok(false));
     assert_eq!(
         b.fill(1 << 19, 1, 1, &mut chunks),
         Err(TableFull),
@@ -228,18 +228,21 @@ fn chunks_are_used_again() {
     let (mut a, mut b) = (TceTable::new(1 << 40), TceTable::new(300));
     for round in 0..3 {
         for i in 0..100 {
-            assert_eq!(a.write(i << 30 | i, &[i + 1], &mut chunks), Ok(()));
+            assert_eq!(a.write(i << 30 | i, &[i + 1], &mut chunks), Ok(false));
         }
         if round == 1 {
             for i in 0..100 {
-                assert_eq!(a.write(i << 30 | i, &[0], &mut chunks), Ok(()));
+                // Entry i was i + 1: two of its lowest bits allow access.
+                let mapped = (i + 1) & 3 != 0;
+                assert_eq!(a.write(i << 30 | i, &[0], &mut chunks), Ok(mapped));
             }
         }
         a.clear(&mut chunks);
         assert_eq!(chunks.budget.used, 0);
-        assert_eq!(b.fill(299, 1, 7, &mut chunks), Ok(()));
+        assert_eq!(b.fill(299, 1, 7, &mut chunks), Ok(false));
         assert_eq!(b.entries(chunks.store()).count(), 1);
-        assert_eq!(b.fill(299, 1, 0, &mut chunks), Ok(()));
+        assert_eq!(b.set(299, 7, &mut chunks), Ok(false), "the same");
+        assert_eq!(b.fill(299, 1, 0, &mut chunks), Ok(true));
         assert_eq!((b.chunks(), b.entries(chunks.store()).count()), (0, 0));
     }
 }
