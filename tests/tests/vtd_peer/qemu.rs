@@ -54,11 +54,8 @@ impl Qemu {
         let interrupts = mode.remaps_interrupts();
         let mut firmware = tempfile::NamedTempFile::new()?;
         firmware.write_all(&firmware::image(interrupts))?;
-        let program = std::env::var("QEMU").unwrap_or_else(|_| "qemu-system-x86_64".to_owned());
+        let program = std::env::var("QEMU_X86").unwrap_or_else(|_| "qemu-system-x86_64".to_owned());
         let mut command = Command::new(&program);
-        if let Ok(data) = std::env::var("QEMU_DATA") {
-            command.args(["-L", &data]);
-        }
         let mut child = command
             .args([
                 "-machine",

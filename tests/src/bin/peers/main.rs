@@ -28,7 +28,8 @@ docs/performance.md.
   --only PART   only the boots, the bare-metal kernel or the reads of a disk on pseries, or the PC's boots and reads;
                 prints the tables
 
-VIOMMU, QEMU and QEMU_X86 name other programs than target/release/viommu, qemu-system-ppc64 and qemu-system-x86_64.
+VIOMMU, QEMU and QEMU_X86 name other programs than target/release/viommu and the qemu-system-ppc64 and qemu-system-x86_64 that
+tests/peers/qemu finds.
 Exit status: 0 measured (whether or not the targets are met), 1 a run did not finish, 2 bad arguments or something is missing.";
 
 const DOCUMENT: &str = "docs/performance.md";
