@@ -4,7 +4,7 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 use crate::bus::{Bus, BusError};
 use crate::engine::{Engine, Shared};
 use crate::ppc64::forms::{Class, FORMS, Form, Kind};
-use crate::ppc64::regs::{MSR_FP, MSR_LE, MSR_SF, MSR_VEC, MSR_VSX};
+use crate::ppc64::regs::{MSR_FP, MSR_LE, MSR_PR, MSR_SF, MSR_VEC, MSR_VSX};
 use crate::ppc64::vector::{self, VecOp};
 use crate::ppc64::{Cpu, Exit};
 
@@ -34,6 +34,15 @@ impl Bus for Counter {
         Ok(())
     }
     fn watch_code(&mut self, _: u64) {}
+    /// Number 7 reads the counter.
+    fn hypercall(&mut self, gprs: &mut [u64; 13]) -> bool {
+        if gprs[3] != 7 {
+            return false;
+        }
+        self.0 += 1;
+        (gprs[3], gprs[4]) = (0, self.0);
+        true
+    }
 }
 
 struct Rig {
@@ -365,6 +374,43 @@ fn a_device_access_ends_the_run_after_its_block() {
         }
         assert_eq!(rig.run(0, 1000), (Exit::Hypercall, 1));
         assert_eq!(rig.cpu.gpr(3), (1..=20).sum::<u64>());
+    }
+}
+
+#[test]
+fn a_hypercall_that_is_answered_does_not_end_the_run() {
+    // 1: li r3,7; sc 1; add r6,r6,r4; bdnz 1b; li r3,8; sc 1
+    let code = [0x3860_0007, SC1, 0x7cc6_2214, 0x4200_fff4, 0x3860_0008, SC1];
+    for engine in [Engine::Interpreter, Engine::Compiled, Engine::Verify] {
+        for step in [1, 2, 3, 5, 7, 64, 1000] {
+            let mut rig = Rig::new(engine, MSR_SF);
+            for (i, word) in code.into_iter().enumerate() {
+                rig.put(CODE + i as u64 * 4, word);
+            }
+            rig.cpu.set_ctr(100);
+            rig.cpu.set_pc(CODE);
+            let mut done = 0;
+            while done + step < 402 {
+                let case = format!("{engine:?}, {step} after {done}");
+                assert_eq!(rig.run(done, step), (Exit::Budget, step), "{case}");
+                done += step;
+            }
+            assert_eq!(rig.run(done, step), (Exit::Hypercall, 402 - done));
+            let seen = [rig.cpu.gpr(3), rig.cpu.gpr(6), rig.cpu.pc(), rig.bus.0];
+            assert_eq!(seen, [8, 5050, CODE + 24, 100], "{engine:?}, {step}");
+        }
+    }
+}
+
+#[test]
+fn a_hypercall_in_problem_state_is_a_program_interrupt() {
+    for engine in [Engine::Interpreter, Engine::Verify] {
+        let mut rig = Rig::new(engine, MSR_SF | MSR_PR);
+        rig.put(CODE, SC1);
+        rig.cpu.set_gpr(3, 7);
+        rig.cpu.set_pc(CODE);
+        assert_eq!(rig.run(0, 1), (Exit::Budget, 1));
+        assert_eq!((rig.cpu.pc(), rig.bus.0), (0x700, 0));
     }
 }
 

@@ -37,7 +37,8 @@ pub const DECREMENTER_BITS: u32 = 56;
 pub enum Exit {
     /// The instructions are used up, or (with fewer executed) a device was accessed and may want attention.
     Budget,
-    /// `sc 1`: r3 holds the number and r4 onwards the arguments of a hypercall. The program counter is past the instruction.
+    /// `sc 1` that [`Bus::hypercall`] did not answer: r3 holds the number and r4 onwards the arguments. The program counter is past the
+    /// instruction.
     Hypercall,
     /// The CPU cannot go on.
     Fatal(String),

@@ -1,7 +1,8 @@
-//! The pseries machine: a partition as PAPR describes it, with one PCI host bridge.
+//! The pseries machine: a partition as PAPR describes it, with PCI host bridges.
 //!
 //! [`machine::Machine`] owns the vCPUs and a [`platform::Platform`], which is everything else. A vCPU's hypercall comes back as an exit
-//! and goes through the table of [`hcall`], RTAS through that of [`rtas`]; device memory goes through the platform's bus.
+//! and goes through the table of [`hcall`], RTAS through that of [`rtas`]; device memory goes through the platform's bus, and so do
+//! hypercalls that need no vCPU.
 
 pub mod build;
 pub mod config;

@@ -12,8 +12,8 @@
 //!
 //! [`SpaprIommu`] owns the state, behind a lock. [`spec`] has layouts, [`rules`] the choices a platform makes, as data. Every call checks
 //! first and changes after, so an error leaves the state as it was. Translation only reads, and neither locks nor allocates: it sees
-//! endpoints (`endpoint`) and their tables ([`store`]) through a gate (`gate`), and a call that changes them returns after the DMA has
-//! ended that could use what was there before.
+//! endpoints (`endpoint`) and their tables ([`store`]) through a gate (`gate`), and a call that takes away from them returns after the
+//! DMA has ended that could use what was there before.
 
 mod ddw;
 mod endpoint;
