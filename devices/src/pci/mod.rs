@@ -1,6 +1,7 @@
 //! PCI: what a function is to its host bridge, configuration space, BARs, MSI and MSI-X, address translation services.
 
 pub mod ats;
+pub mod bars;
 pub mod bridge;
 pub mod config;
 pub mod host;

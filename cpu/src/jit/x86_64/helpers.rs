@@ -72,48 +72,64 @@ fn finish(core: &mut Core, leaving: bool, place: Place, done: Result<(), Fault>)
     }
 }
 
-/// Loads `N` bytes at `ea` into [`crate::engine::core::Exchange::value`]. The address of the block's page is in [`Core::pc`].
+/// An access to memory by the instruction at `place`. The address of the block's page is in [`Core::pc`].
 ///
 /// # Safety
 /// `env` is what `enter` passed, and nothing else uses what it points to.
+#[inline(always)]
+unsafe fn access<F: FrontEnd>(
+    env: *mut Env<'_, F>,
+    place: u32,
+    access: impl FnOnce(&mut F, &mut Shared, &mut dyn Bus) -> Result<(), Fault>,
+) -> u64 {
+    // SAFETY: by contract.
+    let (f, shared, bus) = unsafe { (&mut *(*env).f, &mut *(*env).shared, &mut *(*env).bus) };
+    let place = Place(place);
+    let core = f.core();
+    let leaving = core.leave;
+    core.pc = core.pc.wrapping_add(place.offset());
+    let done = access(f, shared, bus);
+    finish(f.core(), leaving, place, done)
+}
+
+/// Loads `N` bytes at `ea` into [`crate::engine::core::Exchange::value`].
+///
+/// # Safety
+/// As [`access`].
 pub(super) unsafe extern "sysv64" fn load<F: FrontEnd, const N: usize>(
     env: *mut Env<'_, F>,
     ea: u64,
     place: u32,
 ) -> u64 {
     // SAFETY: by contract.
-    let (f, shared, bus) = unsafe { (&mut *(*env).f, &mut *(*env).shared, &mut *(*env).bus) };
-    let place = Place(place);
-    let core = f.core();
-    let leaving = core.leave;
-    core.pc = core.pc.wrapping_add(place.offset());
-    let done = load_slow(f, shared, bus, ea, N).map(|v| f.core().exchange.value = v);
-    finish(f.core(), leaving, place, done)
+    unsafe {
+        access(env, place, |f, shared, bus| {
+            load_slow(f, shared, bus, ea, N).map(|v| f.core().exchange.value = v)
+        })
+    }
 }
 
 /// As [`load`], of what will be stored to.
 ///
 /// # Safety
-/// As [`load`].
+/// As [`access`].
 pub(super) unsafe extern "sysv64" fn modify<F: FrontEnd, const N: usize>(
     env: *mut Env<'_, F>,
     ea: u64,
     place: u32,
 ) -> u64 {
     // SAFETY: by contract.
-    let (f, shared, bus) = unsafe { (&mut *(*env).f, &mut *(*env).shared, &mut *(*env).bus) };
-    let place = Place(place);
-    let core = f.core();
-    let leaving = core.leave;
-    core.pc = core.pc.wrapping_add(place.offset());
-    let done = modify_slow(f, shared, bus, ea, N).map(|v| f.core().exchange.value = v);
-    finish(f.core(), leaving, place, done)
+    unsafe {
+        access(env, place, |f, shared, bus| {
+            modify_slow(f, shared, bus, ea, N).map(|v| f.core().exchange.value = v)
+        })
+    }
 }
 
 /// Stores the low `N` bytes of `value` at `ea`.
 ///
 /// # Safety
-/// As [`load`].
+/// As [`access`].
 pub(super) unsafe extern "sysv64" fn store<F: FrontEnd, const N: usize>(
     env: *mut Env<'_, F>,
     ea: u64,
@@ -121,61 +137,56 @@ pub(super) unsafe extern "sysv64" fn store<F: FrontEnd, const N: usize>(
     value: u64,
 ) -> u64 {
     // SAFETY: by contract.
-    let (f, shared, bus) = unsafe { (&mut *(*env).f, &mut *(*env).shared, &mut *(*env).bus) };
-    let place = Place(place);
-    let core = f.core();
-    let leaving = core.leave;
-    core.pc = core.pc.wrapping_add(place.offset());
-    let done = store_slow(f, shared, bus, ea, N, value);
-    finish(f.core(), leaving, place, done)
+    unsafe {
+        access(env, place, |f, shared, bus| {
+            store_slow(f, shared, bus, ea, N, value)
+        })
+    }
 }
 
 /// As [`load`], of 16 bytes.
 ///
 /// # Safety
-/// As [`load`].
+/// As [`access`].
 pub(super) unsafe extern "sysv64" fn load_wide<F: FrontEnd>(
     env: *mut Env<'_, F>,
     ea: u64,
     place: u32,
 ) -> u64 {
     // SAFETY: by contract.
-    let (f, shared, bus) = unsafe { (&mut *(*env).f, &mut *(*env).shared, &mut *(*env).bus) };
-    let place = Place(place);
-    let core = f.core();
-    let leaving = core.leave;
-    core.pc = core.pc.wrapping_add(place.offset());
-    let done = load_wide_slow(f, shared, bus, ea).map(|[low, high]| {
-        let exchange = &mut f.core().exchange;
-        (exchange.value, exchange.value_high) = (low, high);
-    });
-    finish(f.core(), leaving, place, done)
+    unsafe {
+        access(env, place, |f, shared, bus| {
+            load_wide_slow(f, shared, bus, ea).map(|[low, high]| {
+                let exchange = &mut f.core().exchange;
+                (exchange.value, exchange.value_high) = (low, high);
+            })
+        })
+    }
 }
 
 /// As [`store`], of the 16 bytes of [`crate::engine::core::Exchange::value`] and what follows.
 ///
 /// # Safety
-/// As [`load`].
+/// As [`access`].
 pub(super) unsafe extern "sysv64" fn store_wide<F: FrontEnd>(
     env: *mut Env<'_, F>,
     ea: u64,
     place: u32,
 ) -> u64 {
     // SAFETY: by contract.
-    let (f, shared, bus) = unsafe { (&mut *(*env).f, &mut *(*env).shared, &mut *(*env).bus) };
-    let place = Place(place);
-    let core = f.core();
-    let leaving = core.leave;
-    core.pc = core.pc.wrapping_add(place.offset());
-    let value = [core.exchange.value, core.exchange.value_high];
-    let done = store_wide_slow(f, shared, bus, ea, value);
-    finish(f.core(), leaving, place, done)
+    unsafe {
+        access(env, place, |f, shared, bus| {
+            let exchange = &f.core().exchange;
+            let value = [exchange.value, exchange.value_high];
+            store_wide_slow(f, shared, bus, ea, value)
+        })
+    }
 }
 
 /// Carries out [`crate::engine::uop::Op::Call`] or `CallEnd`. `left` is the counter of instructions left.
 ///
 /// # Safety
-/// As [`load`].
+/// As [`access`].
 pub(super) unsafe extern "sysv64" fn call<F: FrontEnd>(
     env: *mut Env<'_, F>,
     uop: u32,
@@ -208,7 +219,7 @@ pub(super) unsafe extern "sysv64" fn call<F: FrontEnd>(
 /// Ends a [`crate::engine::uop::Op::CallEnd`] that went well.
 ///
 /// # Safety
-/// As [`load`].
+/// As [`access`].
 pub(super) unsafe extern "sysv64" fn call_end<F: FrontEnd>(
     env: *mut Env<'_, F>,
     uop: u32,
@@ -230,7 +241,7 @@ pub(super) unsafe extern "sysv64" fn call_end<F: FrontEnd>(
 /// Carries out a micro-operation on registers that has no template.
 ///
 /// # Safety
-/// As [`load`].
+/// As [`access`].
 pub(super) unsafe extern "sysv64" fn simple<F: FrontEnd>(env: *mut Env<'_, F>, uop: u32) {
     // SAFETY: by contract.
     let (f, shared, pure) = unsafe { (&mut *(*env).f, &*(*env).shared, (*env).pure) };
@@ -269,7 +280,7 @@ pub(super) unsafe extern "sysv64" fn arithmetic(core: *const Core) -> u64 {
 /// Carries out [`crate::engine::uop::Op::Vec`] or `VecMask`, which has a number.
 ///
 /// # Safety
-/// As [`load`], and `core` is that of the CPU that runs.
+/// As [`access`], and `core` is that of the CPU that runs.
 pub(super) unsafe extern "sysv64" fn vector<F: FrontEnd>(
     core: *mut Core,
     uop: u32,

@@ -21,6 +21,7 @@ use super::regs::{COMMAND, COMMAND_MASTER, INTERRUPT_PIN};
 use super::requester::Requester;
 use crate::dma::{PageResponse, SourceId};
 use crate::effects::{Effects, Msi};
+use crate::pci::bars::Bars;
 
 pub use assign::AssignError;
 pub use config_access::{ADDRESS_PORT, DATA_PORT};
@@ -106,7 +107,7 @@ pub struct PcHost {
     config: HostConfig,
     functions: BTreeMap<Place, Function>,
     ports: BTreeMap<u8, RootPort>,
-    ranges: Vec<decode::Range>,
+    bars: Bars<Place>,
     address: u32,
     lines: [bool; LINES],
     events: Vec<HostEvent>,
@@ -161,7 +162,7 @@ impl PcHost {
             config,
             functions: BTreeMap::new(),
             ports: BTreeMap::new(),
-            ranges: Vec::new(),
+            bars: Bars::default(),
             address: 0,
             lines: [false; LINES],
             events: Vec::new(),

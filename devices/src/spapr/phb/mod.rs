@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use crate::dma::Gpa;
 use crate::effects::{Effects, Msi};
 use crate::pci::PciDevice;
+use crate::pci::bars::Bars;
 use crate::pci::regs::{COMMAND, COMMAND_MASTER, INTERRUPT_PIN};
 use crate::spapr::MSI_WINDOW_SIZE;
 use crate::spapr::eeh::PeHealth;
@@ -104,7 +105,7 @@ struct Slot {
 pub struct Phb {
     config: PhbConfig,
     slots: BTreeMap<u8, Slot>,
-    ranges: Vec<decode::Range>,
+    bars: Bars<u8>,
     irqs: Vec<IrqEvent>,
     lines: [bool; LSI_LINES as usize],
     used_msis: Vec<bool>,
@@ -132,7 +133,7 @@ impl Phb {
         Phb {
             config: PhbConfig { n_msi, ..config },
             slots: BTreeMap::new(),
-            ranges: Vec::new(),
+            bars: Bars::default(),
             irqs: Vec::new(),
             lines: [false; LSI_LINES as usize],
             used_msis: vec![false; n_msi as usize],
