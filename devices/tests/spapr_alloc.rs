@@ -1,58 +1,17 @@
 //! Translating allocates nothing: not in a table of any depth, not over pages in a row, not for a fault and its record; nor do hypercalls
 //! that set entries.
 //!
-//! An allocator that counts is in place for this program, so the cases are in one test of a program of its own.
+//! The allocator counts, so the cases are in one test of a program of its own.
 
-#![allow(unsafe_code, reason = "an allocator is unsafe to write")]
+#[path = "common/counting.rs"]
+mod counting;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::sync::Arc;
 
+use counting::allocations;
 use viommu_devices::dma::{Access, DmaPort, DmaRequest, Gpa, Iova, Translator};
 use viommu_devices::spapr::hcall::H_SUCCESS;
 use viommu_devices::spapr::iommu::testing::{BUID, DEFAULT, SOURCE, Unit};
-
-thread_local!(static COUNT: Cell<u64> = const { Cell::new(0) });
-
-/// The system's allocator; counts what this thread asks for.
-struct Counting;
-
-impl Counting {
-    fn count() {
-        COUNT.with(|c| c.set(c.get() + 1));
-    }
-}
-
-// SAFETY: every call is handed to the system's allocator as it is; counting allocates nothing.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        Self::count();
-        // SAFETY: the caller keeps the contract of `alloc`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the pointer is from `alloc` or `realloc` above, which are the system's.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        Self::count();
-        // SAFETY: as for `dealloc`.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-/// Allocations while `f` runs.
-fn allocations(f: impl FnOnce()) -> u64 {
-    let before = COUNT.get();
-    f();
-    COUNT.get() - before
-}
 
 fn read(iova: u64, len: u64) -> DmaRequest {
     DmaRequest {
