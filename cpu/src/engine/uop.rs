@@ -305,7 +305,8 @@ pub enum Op {
     Ld128,
     /// Store 16 bytes of d and d + 1, likewise.
     St128,
-    /// The front end's [`super::FrontEnd::vector`] on registers: d, d + 1 = operation aux of d, d + 1 and b, b + 1, with imm.
+    /// The front end's [`super::FrontEnd::vector`] on registers: d, d + 1 = operation aux of d, d + 1 and b, b + 1, with imm. An operation
+    /// with a third operand has it in a, a + 1; of others a is d.
     Vec,
     /// Likewise, of b, b + 1 to register d alone.
     VecMask,

@@ -385,7 +385,7 @@ pub(super) fn pure(regs: &mut [u64; 256], u: &Uop) {
         regs[usize::from(u.d)] = simd::sign_bits(code, b);
         return;
     }
-    let result = simd::pure(code, a, b, u.imm as u8);
+    let result = simd::pure(code, a, b, xmm(regs, u.a), u.imm as u8);
     regs[usize::from(u.d)] = result as u64;
     regs[usize::from(u.d.wrapping_add(1))] = (result >> 64) as u64;
 }

@@ -196,7 +196,8 @@ impl Emitter<'_> {
             }
             self.load_wide(R_XT, true);
         }
-        self.push(uop(Op::Vec, d, d, b, code as u32, imm));
+        let third = if simd::has_mask(code) { R_XMM } else { d };
+        self.push(uop(Op::Vec, d, third, b, code as u32, imm));
         true
     }
 }

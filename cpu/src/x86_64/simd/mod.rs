@@ -172,15 +172,17 @@ pub fn memory_size(op: Code) -> Option<Memory> {
 /// Whether a form is a function of XMM registers and an immediate alone, whose result goes to the first of them: see [`pure`].
 pub(super) fn is_pure(op: Code) -> bool {
     form::of(op).is_some_and(|f| {
-        f.width == Width::Xmm
-            && !f.vex
-            && !f.mmx
-            && !matches!(f.run, Run::Special(_) | Run::X87(_) | Run::Blend(_))
+        f.width == Width::Xmm && !f.vex && !f.mmx && !matches!(f.run, Run::Special(_) | Run::X87(_))
     })
 }
 
-/// The result of a form for which [`is_pure`] holds; 0 for others.
-pub(super) fn pure(op: Code, a: u128, b: u128, imm: u8) -> u128 {
+/// Whether such a form has XMM0 as its third operand.
+pub(super) fn has_mask(op: Code) -> bool {
+    form::of(op).is_some_and(|f| matches!(f.run, Run::Blend(_)))
+}
+
+/// The result of a form for which [`is_pure`] holds; 0 for others. `mask` is XMM0, if [`has_mask`].
+pub(super) fn pure(op: Code, a: u128, b: u128, mask: u128, imm: u8) -> u128 {
     let Some(form) = form::of(op) else { return 0 };
     match form.run {
         Run::Two(f) | Run::Pack(f) => f(a, b),
@@ -190,7 +192,8 @@ pub(super) fn pure(op: Code, a: u128, b: u128, imm: u8) -> u128 {
         Run::OneImm(f) => f(b, imm),
         Run::Shift(f) if form.immediate => f(a, imm.into()),
         Run::Shift(f) => f(a, b as u64),
-        Run::Blend(_) | Run::Special(_) | Run::X87(_) => 0,
+        Run::Blend(f) => f(a, b, mask),
+        Run::Special(_) | Run::X87(_) => 0,
     }
 }
 

@@ -1,4 +1,4 @@
-//! Templates for 16-byte accesses and vector operations of an x86 CPU. Vectors are in the file, and go through host registers xmm0 and xmm1.
+//! Templates for 16-byte accesses and vector operations of an x86 CPU. Vectors are in the file, and go through host registers xmm0 to xmm2.
 
 use iced_x86::{Code, CpuidFeature, MandatoryPrefix, OpCodeTableKind};
 
@@ -19,14 +19,15 @@ fn is_on_host(feature: &CpuidFeature) -> bool {
         CpuidFeature::SSSE3 => std::arch::is_x86_feature_detected!("ssse3"),
         CpuidFeature::SSE4_1 => std::arch::is_x86_feature_detected!("sse4.1"),
         CpuidFeature::SSE4_2 => std::arch::is_x86_feature_detected!("sse4.2"),
+        CpuidFeature::SHA => std::arch::is_x86_feature_detected!("sha"),
         CpuidFeature::AES => std::arch::is_x86_feature_detected!("aes"),
         CpuidFeature::PCLMULQDQ => std::arch::is_x86_feature_detected!("pclmulqdq"),
         _ => false,
     }
 }
 
-/// The host's instruction for a form, from xmm1 and an immediate byte to xmm0.
-fn encoding(code: Code, imm: u8) -> Option<Vec<u8>> {
+/// The host's instruction for a form, from register xmm`from` and an immediate byte to xmm`to`.
+fn encoding(code: Code, to: u8, from: u8, imm: u8) -> Option<Vec<u8>> {
     let info = code.op_code();
     if !code.cpuid_features().iter().all(is_on_host) || info.op_code_len() != 1 {
         return None;
@@ -47,8 +48,8 @@ fn encoding(code: Code, imm: u8) -> Option<Vec<u8>> {
     out.push(info.op_code() as u8);
     // Of the groups, which shift by a number, the register is in ModRM.rm.
     out.push(match u8::try_from(info.group_index()) {
-        Ok(group) => 0xc0 | group << 3,
-        Err(_) => 0xc1,
+        Ok(group) => 0xc0 | group << 3 | to,
+        Err(_) => 0xc0 | to << 3 | from,
     });
     if info.op_kind(info.op_count().saturating_sub(1)) == iced_x86::OpCodeOperandKind::imm8 {
         out.push(imm);
@@ -151,14 +152,21 @@ impl Compiler<'_> {
         if u.b == u.d && matches!(code, Code::Pxor_xmm_xmmm128 | Code::Xorps_xmm_xmmm128) {
             return x!(self ; xorps xmm0, xmm0 ; movups [rbp + register(u.d)], xmm0);
         }
-        match encoding(code, u.imm as u8) {
+        // The third operand of a form, if it has one, is in xmm0.
+        let third = u.a != u.d;
+        self.settle_vector(u.a);
+        let (to, from) = if third { (1, 2) } else { (0, 1) };
+        match encoding(code, to, from, u.imm as u8) {
             Some(bytes) => {
+                if third {
+                    x!(self ; movups xmm0, [rbp + register(u.a)]);
+                }
                 x!(self
-                    ; movups xmm0, [rbp + register(u.d)]
-                    ; movups xmm1, [rbp + register(u.b)]
+                    ; movups Rx(to), [rbp + register(u.d)]
+                    ; movups Rx(from), [rbp + register(u.b)]
                 );
                 self.ops.extend(&bytes);
-                x!(self ; movups [rbp + register(u.d)], xmm0);
+                x!(self ; movups [rbp + register(u.d)], Rx(to));
             }
             None => x!(self ; mov ecx, number as i32 ; call extern self.thunks.vector),
         }
