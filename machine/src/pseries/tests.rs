@@ -1,6 +1,7 @@
 use super::elf::{self, ElfError, Order};
 use super::load;
 use super::*;
+use crate::observe::counters::Calls;
 use crate::run::turn_length;
 use viommu_devices::spapr::drc::{DrcIndex, DrcState};
 use viommu_devices::spapr::rtas::RtasCall;
@@ -239,6 +240,13 @@ fn exits_are_counted_by_kind() {
         0x3c60_0000, // lis r3,0
         0x6063_f000, // ori r3,r3,0xf000: H_RTAS
         SC1,
+        // Answered without an exit: H_GET_TCE of no table, and no hypercall.
+        li(3, 0x1c),
+        li(4, 1),
+        SC1,
+        0x7c7e_1b78, // mr r30,r3
+        li(3, 0x7ffc),
+        SC1,
         BRANCH_SELF,
     ];
     let config = MachineConfig {
@@ -250,6 +258,20 @@ fn exits_are_counted_by_kind() {
     let exits = machine.platform().counters.exits;
     assert_eq!((exits.hypercalls, exits.rtas, exits.mmio), (1, 1, 0));
     assert_eq!((exits.turns, exits.idle), (5, 0));
+    let cpu = &machine.cpus()[0];
+    assert_eq!([30, 3].map(|n| cpu.gpr(n) as i64), [-4, -2]);
+    let report = machine.report(&End::MaxInstructions);
+    let hypercalls = &report.partition.as_ref().unwrap().hypercalls;
+    for name in ["H_GET_TCE", "0x7ffc"] {
+        assert_eq!(
+            hypercalls[name],
+            Calls {
+                calls: 1,
+                failed: 1
+            },
+            "{name}"
+        );
+    }
 }
 
 #[test]
