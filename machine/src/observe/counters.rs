@@ -166,11 +166,6 @@ impl Counters {
     pub fn rtas_costs(&self) -> BTreeMap<String, CostSummary> {
         cost::summaries(self.rtas.iter().map(|(name, k)| (name.clone(), k.cost)))
     }
-
-    /// What translations took.
-    pub fn translation_cost(&self) -> CostSummary {
-        self.translations.cost().summary(cost::clock_ns())
-    }
 }
 
 fn other_kind(others: &mut BTreeMap<u64, Kind>, nr: u64) -> &mut Kind {
@@ -186,7 +181,7 @@ impl Kind {
     fn ends(&mut self, status: i64, began: Option<Instant>) {
         self.calls.failed += u64::from(status < 0);
         if let Some(began) = began {
-            self.cost.add(began);
+            self.cost.add(began.elapsed());
         }
     }
 }

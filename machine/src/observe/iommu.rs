@@ -55,6 +55,8 @@ pub struct IommuSummary {
 /// A DMA window.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct WindowSummary {
+    /// How many came into being before it.
+    pub number: u64,
     /// Name of its TCE table.
     pub liobn: Hex,
     /// `default`, `dynamic` or `vio`.
@@ -230,7 +232,7 @@ impl From<WindowReport> for WindowSummary {
             page_shift,
             dynamic,
             vio,
-            order: _, // the list's order
+            order,
             created_ns,
             removed_ns,
             entries_now,
@@ -241,6 +243,7 @@ impl From<WindowReport> for WindowSummary {
             faults,
         } = window;
         WindowSummary {
+            number: order,
             liobn: Hex(liobn.0.into()),
             kind: match (vio, dynamic) {
                 (true, _) => "vio",

@@ -17,4 +17,4 @@ mod tests;
 pub use console::{Console, Phase};
 pub use counters::{Counters, Exits};
 pub use report::Report;
-pub use translations::Translations;
+pub use translations::{Translations, Watch};

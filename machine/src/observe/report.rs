@@ -158,6 +158,9 @@ pub struct HostSummary {
     pub rtas: BTreeMap<String, CostSummary>,
     /// What translations took.
     pub translations: CostSummary,
+    /// The same of each DMA window in which some were measured, by its [number](super::iommu::WindowSummary::number).
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub window_translations: BTreeMap<u64, CostSummary>,
     /// What the CPUs' engine did, if that was asked for. It depends on the engine, not on the host, but for times.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub engine: Option<EngineSummary>,

@@ -114,9 +114,13 @@ fn translations_are_counted_and_their_faults_shown() {
     }
     let (counters, faults) = (Counters::default(), Arc::new(AtomicU64::new(0)));
     let seen = faults.clone();
-    let watched = counters.translations.watch(Slow, move |fault| {
-        seen.fetch_add(fault.request.iova.0, Ordering::Relaxed);
-    });
+    let watch = Watch {
+        window: |_: &Slow, request: &DmaRequest| (request.iova.0 != 0).then_some(3),
+        on_fault: move |fault: &DmaFault| {
+            seen.fetch_add(fault.request.iova.0, Ordering::Relaxed);
+        },
+    };
+    let watched = counters.translations.watch(Slow, watch);
     for at in [0, 7, 0] {
         let request = DmaRequest {
             source: SourceId(8),
@@ -129,9 +133,12 @@ fn translations_are_counted_and_their_faults_shown() {
     }
     assert_eq!(faults.load(Ordering::Relaxed), 7);
     assert_eq!(counters.translations.calls(), 3);
-    let cost = counters.translation_cost();
+    let cost = counters.translations.cost();
     assert_eq!(cost.measured, 3);
     assert!(cost.mean_ns > 10_000.0, "{cost:?}");
+    let by_window = counters.translations.cost_by_window();
+    assert_eq!(by_window.keys().collect::<Vec<_>>(), [&3]);
+    assert_eq!(by_window[&3].measured, 1);
 }
 
 #[test]
@@ -234,7 +241,7 @@ fn ddw_calls_have_named_cells() {
 /// Every key stands in docs/report.md, but for names that the guest or the host give.
 fn assert_documented(value: &serde_json::Value) {
     const DOC: &str = include_str!("../../../docs/report.md");
-    const NAMED_BY_RUN: [&str; 8] = [
+    const NAMED_BY_RUN: [&str; 9] = [
         "hypercalls",
         "rtas",
         "interrupts",
@@ -243,6 +250,7 @@ fn assert_documented(value: &serde_json::Value) {
         "hcall_errors",
         "faults_by_code",
         "invalidations",
+        "window_translations",
     ];
     match value {
         serde_json::Value::Object(map) => {
@@ -323,6 +331,14 @@ fn report_as_text_and_json() {
                 mean_ns: 12.0,
                 measured: 127,
             },
+            window_translations: [(
+                1,
+                CostSummary {
+                    mean_ns: 11.0,
+                    measured: 100,
+                },
+            )]
+            .into(),
             ..HostSummary::default()
         },
         ..Report::default()

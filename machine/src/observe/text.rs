@@ -22,7 +22,7 @@ fn write_all(out: &mut String, report: &Report) -> Result {
     summary(out, report)?;
     phases(out, report)?;
     if let Some(p) = &report.partition {
-        iommu(out, &p.iommu)?;
+        iommu(out, &p.iommu, &report.host.window_translations)?;
         calls(out, "hypercalls", &p.hypercalls, &report.host.hypercalls)?;
         calls(out, "RTAS calls", &p.rtas, &report.host.rtas)?;
     }
@@ -83,10 +83,13 @@ fn phases(out: &mut String, r: &Report) -> Result {
     Ok(())
 }
 
-fn iommu(out: &mut String, r: &IommuSummary) -> Result {
+fn iommu(out: &mut String, r: &IommuSummary, costs: &BTreeMap<u64, CostSummary>) -> Result {
     writeln!(out, "\nDMA windows (rules: {})", r.personality)?;
     for w in &r.windows {
         window(out, w)?;
+        if let Some(cost) = costs.get(&w.number) {
+            writeln!(out, "    translations took {:.0} ns each", cost.mean_ns)?;
+        }
     }
     left_out(out, r.windows_dropped, "removed windows")?;
     writeln!(out, "\nDDW calls")?;

@@ -1,14 +1,18 @@
 //! Translations of DMA requests: how many there were, and what they took of the host's time.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use viommu_devices::dma::{
     DmaFault, DmaRequest, Grant, NoGrant, PageRequest, PageResponse, Piece, Translator,
 };
 
-use super::cost::Cost;
+use super::cost::{self, Cost, CostSummary};
+
+/// Windows whose translations are measured apart; a guest can make any number of them.
+const MOST_WINDOWS: usize = 1024;
 
 /// Translations that a machine's IOMMU was asked for. Clones are the same one.
 #[derive(Clone, Debug, Default)]
@@ -17,23 +21,35 @@ pub struct Translations(Arc<Seen>);
 #[derive(Debug, Default)]
 struct Seen {
     calls: AtomicU64,
-    cost: Mutex<Cost>,
+    costs: Mutex<Costs>,
+}
+
+#[derive(Debug, Default)]
+struct Costs {
+    all: Cost,
+    by_window: BTreeMap<u64, Cost>,
+}
+
+/// How a translator is watched.
+pub struct Watch<W, F> {
+    /// The number of the window that a request falls in, where the IOMMU has windows.
+    pub window: W,
+    /// Is shown each fault.
+    pub on_fault: F,
 }
 
 impl Translations {
-    /// `translator`, with its translations counted here, and each fault shown to `on_fault`.
-    pub fn watch<F>(
-        &self,
-        translator: impl Translator + 'static,
-        on_fault: F,
-    ) -> Arc<dyn Translator>
+    /// `translator`, with its translations counted here.
+    pub fn watch<T, W, F>(&self, translator: T, watch: Watch<W, F>) -> Arc<dyn Translator>
     where
+        T: Translator + 'static,
+        W: Fn(&T, &DmaRequest) -> Option<u64> + Send + Sync + 'static,
         F: Fn(&DmaFault) + Send + Sync + 'static,
     {
         Arc::new(Watched {
             translator,
             translations: self.clone(),
-            on_fault,
+            watch,
         })
     }
 
@@ -43,40 +59,66 @@ impl Translations {
     }
 
     /// What they took.
-    pub fn cost(&self) -> Cost {
-        *self.0.cost.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn cost(&self) -> CostSummary {
+        self.costs().all.summary(cost::clock_ns())
+    }
+
+    /// The same by number of the window.
+    pub fn cost_by_window(&self) -> BTreeMap<u64, CostSummary> {
+        let clock = cost::clock_ns();
+        let costs = self.costs();
+        let windows = costs.by_window.iter();
+        windows.map(|(n, cost)| (*n, cost.summary(clock))).collect()
+    }
+
+    fn costs(&self) -> MutexGuard<'_, Costs> {
+        self.0.costs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     #[inline]
-    fn measure<T>(&self, translate: impl FnOnce() -> T) -> T {
+    fn measure<T>(&self, translate: impl FnOnce() -> T, window: impl FnOnce() -> Option<u64>) -> T {
         let before = self.0.calls.fetch_add(1, Ordering::Relaxed);
         let Some(began) = Cost::start(before) else {
             return translate();
         };
         let answer = translate();
-        let mut cost = self.0.cost.lock().unwrap_or_else(PoisonError::into_inner);
-        cost.add(began);
+        let took = began.elapsed();
+        let window = window();
+        let mut costs = self.costs();
+        costs.all.add(took);
+        if let Some(number) = window
+            && (costs.by_window.len() < MOST_WINDOWS || costs.by_window.contains_key(&number))
+        {
+            costs.by_window.entry(number).or_default().add(took);
+        }
         answer
     }
 }
 
-struct Watched<T, F> {
+struct Watched<T, W, F> {
     translator: T,
     translations: Translations,
-    on_fault: F,
+    watch: Watch<W, F>,
 }
 
-impl<T: Translator, F> fmt::Debug for Watched<T, F> {
+impl<T: Translator, W, F> fmt::Debug for Watched<T, W, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Watched").field(&self.translator).finish()
     }
 }
 
-impl<T: Translator, F: Fn(&DmaFault) + Send + Sync> Translator for Watched<T, F> {
+impl<T, W, F> Translator for Watched<T, W, F>
+where
+    T: Translator,
+    W: Fn(&T, &DmaRequest) -> Option<u64> + Send + Sync,
+    F: Fn(&DmaFault) + Send + Sync,
+{
     fn translate(&self, request: &DmaRequest) -> Result<Piece, DmaFault> {
-        let translate = || self.translator.translate(request);
-        let answer = self.translations.measure(translate);
-        answer.inspect_err(&self.on_fault)
+        let answer = self.translations.measure(
+            || self.translator.translate(request),
+            || (self.watch.window)(&self.translator, request),
+        );
+        answer.inspect_err(&self.watch.on_fault)
     }
 
     fn translation_request(&self, request: &DmaRequest) -> Result<Grant, NoGrant> {
@@ -85,7 +127,7 @@ impl<T: Translator, F: Fn(&DmaFault) + Send + Sync> Translator for Watched<T, F>
 
     fn translated(&self, request: &DmaRequest) -> Result<Piece, DmaFault> {
         let answer = self.translator.translated(request);
-        answer.inspect_err(&self.on_fault)
+        answer.inspect_err(&self.watch.on_fault)
     }
 
     fn page_request(&self, request: &PageRequest) -> Option<PageResponse> {

@@ -17,7 +17,7 @@ use super::platform::Function;
 use super::slots::Slot;
 use crate::config::DeviceConfig;
 use crate::devices;
-use crate::observe::Translations;
+use crate::observe::{Translations, Watch};
 
 /// RAM below the hole and above it.
 ///
@@ -68,7 +68,11 @@ pub fn pci(
         .zip(units)
         .map(|(index, unit)| {
             let faults = faults.clone();
-            translations.watch(unit.clone(), move |fault| faults.request(index, fault))
+            let watch = Watch {
+                window: |_: &Vtd, _: &_| None,
+                on_fault: move |fault: &_| faults.request(index, fault),
+            };
+            translations.watch(unit.clone(), watch)
         })
         .collect();
     let mut functions = Vec::new();

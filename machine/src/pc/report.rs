@@ -60,7 +60,7 @@ impl Machine {
                 errors: p.counters.mmio_errors,
             },
             host: HostSummary {
-                translations: p.counters.translation_cost(),
+                translations: p.counters.translations.cost(),
                 ..HostSummary::default()
             },
             ..Report::default()

@@ -5,7 +5,7 @@ use viommu_devices::memory::GuestRam;
 use viommu_devices::spapr::MSI_WINDOW;
 use viommu_devices::spapr::drc::DrcIndex;
 use viommu_devices::spapr::iommu::spec::Liobn;
-use viommu_devices::spapr::iommu::{Members, PeConfig, SpaprIommu};
+use viommu_devices::spapr::iommu::{Members, PeConfig, PhbTranslator, SpaprIommu};
 use viommu_devices::spapr::phb::{FunctionInfo, PE_CONFIG_ADDR, Phb, PhbConfig, Window};
 use viommu_devices::spapr::xics::{Trigger, Xics};
 use viommu_firmware_tables::fdt::{
@@ -17,7 +17,7 @@ use super::map;
 use super::slots::Slots;
 use crate::config::DeviceConfig;
 use crate::devices;
-use crate::observe::Translations;
+use crate::observe::{Translations, Watch};
 
 /// A PCI function, for the report.
 #[derive(Clone, Debug)]
@@ -114,7 +114,13 @@ pub fn bridge(
     if devices.len() > map::SLOTS {
         return Err(ConfigError::TooManyDevices(devices.len()));
     }
-    let translator = translations.watch(iommu.for_phb(place.buid), |_| ());
+    let translator = translations.watch(
+        iommu.for_phb(place.buid),
+        Watch {
+            window: PhbTranslator::window_of,
+            on_fault: |_: &_| (),
+        },
+    );
     iommu.watch(place.buid, phb.health());
     let mut functions = Vec::new();
     for (slot, device) in (1_u8..).zip(devices) {

@@ -190,7 +190,8 @@ impl Machine {
             host: HostSummary {
                 hypercalls: p.counters.hypercall_costs(),
                 rtas: p.counters.rtas_costs(),
-                translations: p.counters.translation_cost(),
+                translations: p.counters.translations.cost(),
+                window_translations: p.counters.translations.cost_by_window(),
                 ..HostSummary::default()
             },
             ..Report::default()

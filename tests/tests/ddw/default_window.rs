@@ -57,6 +57,18 @@ fn removed_then_created() {
         assert_eq!(*cleared, (2u64 << 30) / 4096, "{guest}: the default window");
         assert!(calls["H_STUFF_TCE"]["calls"].as_u64() >= Some((2 << 30) / 4096 / 512));
         assert!(calls["H_GET_TCE"].is_null(), "{guest}: no entry is read");
+        for (kind, name) in [
+            (
+                "window_translations",
+                dynamic["number"].to_string().as_str(),
+            ),
+            ("rtas", "ibm,remove-pe-dma-window"),
+            ("rtas", "ibm,create-pe-dma-window"),
+            ("hypercalls", "H_STUFF_TCE"),
+        ] {
+            let measured = &boot.report["host"][kind][name]["measured"];
+            assert!(measured.as_u64() > Some(0), "{guest}: cost of {name}");
+        }
     }
 }
 

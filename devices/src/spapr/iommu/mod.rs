@@ -571,6 +571,15 @@ impl Translator for SpaprIommu {
 }
 
 impl PhbTranslator {
+    /// The window that a request falls in now, by its [`WindowReport::order`]. Takes the unit's lock: for statistics.
+    pub fn window_of(&self, request: &DmaRequest) -> Option<u64> {
+        let endpoint = self.endpoint_of(request.source)?;
+        let state = self.iommu.lock();
+        let (slot, ..) = endpoint.find(request.iova.0)?;
+        let mut windows = state.windows.values();
+        windows.find(|w| w.is_in(endpoint, slot)).map(|w| w.order)
+    }
+
     #[inline]
     fn endpoint_of(&self, source: SourceId) -> Option<&Endpoint> {
         let endpoint = self.endpoints.iter().find(|e| e.has(source))?;

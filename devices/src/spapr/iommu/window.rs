@@ -110,6 +110,12 @@ impl Window {
         }
     }
 
+    /// True if translations of the endpoint see it in this slot.
+    pub(super) fn is_in(&self, endpoint: &Endpoint, slot: usize) -> bool {
+        let shown = self.shown.as_ref();
+        shown.is_some_and(|(e, number)| std::ptr::eq(e.as_ref(), endpoint) && *number == slot)
+    }
+
     /// Lets no translation see it any more.
     pub(super) fn hide(&mut self) {
         if let Some(slot) = self.slot() {

@@ -68,6 +68,37 @@ fn translation() {
     assert_eq!(report.windows[0].faults, 3);
 }
 
+/// Windows are told apart by when they came, also where one took another's place and name.
+#[test]
+fn the_window_of_a_request() {
+    let u = unit();
+    let phb = u.iommu.for_phb(BUID);
+    let of = |iova| {
+        phb.window_of(&DmaRequest {
+            source: SOURCE,
+            pasid: None,
+            iova: Iova(iova),
+            len: 1,
+            access: Access::Read,
+        })
+    };
+    let order = |liobn| {
+        let windows = u.iommu.report().windows;
+        let window = windows.iter().rfind(|w| w.liobn == Liobn(liobn));
+        window.map(|w| w.order)
+    };
+    assert_eq!((of(0), of(1 << 30)), (order(DEFAULT), None));
+    let (liobn, base) = u.create(12, 20).unwrap();
+    let first = order(liobn);
+    assert_eq!((of(base), of(base + (1 << 20))), (first, None));
+    assert_eq!(u.remove(liobn), 0);
+    assert_eq!(of(base), None);
+    assert_eq!(u.create(12, 20), Ok((liobn, base)));
+    assert_ne!(order(liobn), first);
+    assert_eq!(of(base), order(liobn));
+    assert_eq!((of(0), order(VIO) == of(0)), (order(DEFAULT), false));
+}
+
 #[test]
 fn joined_pages_allow_the_same_access() {
     let u = unit();
