@@ -19,8 +19,9 @@ fn a_shell_on_the_terminal() {
     assert!(pty.is_raw());
     pty.type_in("echo $((6 * 7)).; uname -m\r");
     pty.wait_for("\n42.\r\nppc64le\r\n", LONG);
-    // Keys that the terminal would handle itself go to the guest's. The shell must have left its own line editing before.
-    pty.type_in("echo waits; sleep 10000\r");
+    // Keys that the terminal would handle itself go to the guest's. What they are to end must be in the foreground by then: it says so
+    // itself.
+    pty.type_in("sh -c 'echo waits; exec sleep 10000'\r");
     pty.wait_for("\nwaits\r\n", LONG);
     pty.type_in("\x03");
     pty.wait_for("^C", LONG);
