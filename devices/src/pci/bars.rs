@@ -34,6 +34,11 @@ impl<P> Default for Bars<P> {
 }
 
 impl<P: Copy> Bars<P> {
+    /// Forgets all.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
     /// Adds the BARs of a function that decodes memory, as they are now; of them those for which `passes` is true, which gets the first
     /// address and the last.
     pub fn add(&mut self, place: P, device: &dyn PciDevice, passes: impl Fn(u64, u64) -> bool) {

@@ -72,15 +72,15 @@ fn finish(core: &mut Core, leaving: bool, place: Place, done: Result<(), Fault>)
     }
 }
 
-/// An access to memory by the instruction at `place`. The address of the block's page is in [`Core::pc`].
+/// Carries out a part of the instruction at `place`. The address of the block's page is in [`Core::pc`].
 ///
 /// # Safety
 /// `env` is what `enter` passed, and nothing else uses what it points to.
 #[inline(always)]
-unsafe fn access<F: FrontEnd>(
+unsafe fn instruction<F: FrontEnd>(
     env: *mut Env<'_, F>,
     place: u32,
-    access: impl FnOnce(&mut F, &mut Shared, &mut dyn Bus) -> Result<(), Fault>,
+    part: impl FnOnce(&mut F, &mut Shared, &mut dyn Bus) -> Result<(), Fault>,
 ) -> u64 {
     // SAFETY: by contract.
     let (f, shared, bus) = unsafe { (&mut *(*env).f, &mut *(*env).shared, &mut *(*env).bus) };
@@ -88,14 +88,14 @@ unsafe fn access<F: FrontEnd>(
     let core = f.core();
     let leaving = core.leave;
     core.pc = core.pc.wrapping_add(place.offset());
-    let done = access(f, shared, bus);
+    let done = part(f, shared, bus);
     finish(f.core(), leaving, place, done)
 }
 
 /// Loads `N` bytes at `ea` into [`crate::engine::core::Exchange::value`].
 ///
 /// # Safety
-/// As [`access`].
+/// As [`instruction`].
 pub(super) unsafe extern "sysv64" fn load<F: FrontEnd, const N: usize>(
     env: *mut Env<'_, F>,
     ea: u64,
@@ -103,7 +103,7 @@ pub(super) unsafe extern "sysv64" fn load<F: FrontEnd, const N: usize>(
 ) -> u64 {
     // SAFETY: by contract.
     unsafe {
-        access(env, place, |f, shared, bus| {
+        instruction(env, place, |f, shared, bus| {
             load_slow(f, shared, bus, ea, N).map(|v| f.core().exchange.value = v)
         })
     }
@@ -112,7 +112,7 @@ pub(super) unsafe extern "sysv64" fn load<F: FrontEnd, const N: usize>(
 /// As [`load`], of what will be stored to.
 ///
 /// # Safety
-/// As [`access`].
+/// As [`instruction`].
 pub(super) unsafe extern "sysv64" fn modify<F: FrontEnd, const N: usize>(
     env: *mut Env<'_, F>,
     ea: u64,
@@ -120,7 +120,7 @@ pub(super) unsafe extern "sysv64" fn modify<F: FrontEnd, const N: usize>(
 ) -> u64 {
     // SAFETY: by contract.
     unsafe {
-        access(env, place, |f, shared, bus| {
+        instruction(env, place, |f, shared, bus| {
             modify_slow(f, shared, bus, ea, N).map(|v| f.core().exchange.value = v)
         })
     }
@@ -129,7 +129,7 @@ pub(super) unsafe extern "sysv64" fn modify<F: FrontEnd, const N: usize>(
 /// Stores the low `N` bytes of `value` at `ea`.
 ///
 /// # Safety
-/// As [`access`].
+/// As [`instruction`].
 pub(super) unsafe extern "sysv64" fn store<F: FrontEnd, const N: usize>(
     env: *mut Env<'_, F>,
     ea: u64,
@@ -138,7 +138,7 @@ pub(super) unsafe extern "sysv64" fn store<F: FrontEnd, const N: usize>(
 ) -> u64 {
     // SAFETY: by contract.
     unsafe {
-        access(env, place, |f, shared, bus| {
+        instruction(env, place, |f, shared, bus| {
             store_slow(f, shared, bus, ea, N, value)
         })
     }
@@ -147,7 +147,7 @@ pub(super) unsafe extern "sysv64" fn store<F: FrontEnd, const N: usize>(
 /// As [`load`], of 16 bytes.
 ///
 /// # Safety
-/// As [`access`].
+/// As [`instruction`].
 pub(super) unsafe extern "sysv64" fn load_wide<F: FrontEnd>(
     env: *mut Env<'_, F>,
     ea: u64,
@@ -155,7 +155,7 @@ pub(super) unsafe extern "sysv64" fn load_wide<F: FrontEnd>(
 ) -> u64 {
     // SAFETY: by contract.
     unsafe {
-        access(env, place, |f, shared, bus| {
+        instruction(env, place, |f, shared, bus| {
             load_wide_slow(f, shared, bus, ea).map(|[low, high]| {
                 let exchange = &mut f.core().exchange;
                 (exchange.value, exchange.value_high) = (low, high);
@@ -167,7 +167,7 @@ pub(super) unsafe extern "sysv64" fn load_wide<F: FrontEnd>(
 /// As [`store`], of the 16 bytes of [`crate::engine::core::Exchange::value`] and what follows.
 ///
 /// # Safety
-/// As [`access`].
+/// As [`instruction`].
 pub(super) unsafe extern "sysv64" fn store_wide<F: FrontEnd>(
     env: *mut Env<'_, F>,
     ea: u64,
@@ -175,7 +175,7 @@ pub(super) unsafe extern "sysv64" fn store_wide<F: FrontEnd>(
 ) -> u64 {
     // SAFETY: by contract.
     unsafe {
-        access(env, place, |f, shared, bus| {
+        instruction(env, place, |f, shared, bus| {
             let exchange = &f.core().exchange;
             let value = [exchange.value, exchange.value_high];
             store_wide_slow(f, shared, bus, ea, value)
@@ -186,7 +186,7 @@ pub(super) unsafe extern "sysv64" fn store_wide<F: FrontEnd>(
 /// Carries out [`crate::engine::uop::Op::Call`] or `CallEnd`. `left` is the counter of instructions left.
 ///
 /// # Safety
-/// As [`access`].
+/// As [`instruction`].
 pub(super) unsafe extern "sysv64" fn call<F: FrontEnd>(
     env: *mut Env<'_, F>,
     uop: u32,
@@ -194,32 +194,32 @@ pub(super) unsafe extern "sysv64" fn call<F: FrontEnd>(
     left: u64,
 ) -> u64 {
     // SAFETY: by contract.
-    let (f, shared, bus) = unsafe { (&mut *(*env).f, &mut *(*env).shared, &mut *(*env).bus) };
-    // SAFETY: by contract.
     let budget = unsafe { (*env).budget };
-    let place = Place(place);
-    let core = f.core();
-    let leaving = core.leave;
-    let left = if leaving {
-        left.wrapping_add(LEAVE_BIAS)
-    } else {
-        left
-    };
-    core.pc = core.pc.wrapping_add(place.offset());
-    core.executed = budget
-        .wrapping_sub(left)
-        .wrapping_sub(place.rest())
-        .wrapping_sub(1);
-    core.regs[NEXT_PC] = core.pc.wrapping_add(place.len());
-    let uop = shared.code.uop(uop as usize);
-    let done = f.call(shared, bus, uop);
-    finish(f.core(), leaving, place, done)
+    let at = Place(place);
+    // SAFETY: by contract.
+    unsafe {
+        instruction(env, place, |f, shared, bus| {
+            let core = f.core();
+            let left = if core.leave {
+                left.wrapping_add(LEAVE_BIAS)
+            } else {
+                left
+            };
+            core.executed = budget
+                .wrapping_sub(left)
+                .wrapping_sub(at.rest())
+                .wrapping_sub(1);
+            core.regs[NEXT_PC] = core.pc.wrapping_add(at.len());
+            let uop = shared.code.uop(uop as usize);
+            f.call(shared, bus, uop)
+        })
+    }
 }
 
 /// Ends a [`crate::engine::uop::Op::CallEnd`] that went well.
 ///
 /// # Safety
-/// As [`access`].
+/// As [`instruction`].
 pub(super) unsafe extern "sysv64" fn call_end<F: FrontEnd>(
     env: *mut Env<'_, F>,
     uop: u32,
@@ -241,7 +241,7 @@ pub(super) unsafe extern "sysv64" fn call_end<F: FrontEnd>(
 /// Carries out a micro-operation on registers that has no template.
 ///
 /// # Safety
-/// As [`access`].
+/// As [`instruction`].
 pub(super) unsafe extern "sysv64" fn simple<F: FrontEnd>(env: *mut Env<'_, F>, uop: u32) {
     // SAFETY: by contract.
     let (f, shared, pure) = unsafe { (&mut *(*env).f, &*(*env).shared, (*env).pure) };
@@ -280,7 +280,7 @@ pub(super) unsafe extern "sysv64" fn arithmetic(core: *const Core) -> u64 {
 /// Carries out [`crate::engine::uop::Op::Vec`] or `VecMask`, which has a number.
 ///
 /// # Safety
-/// As [`access`], and `core` is that of the CPU that runs.
+/// As [`instruction`], and `core` is that of the CPU that runs.
 pub(super) unsafe extern "sysv64" fn vector<F: FrontEnd>(
     core: *mut Core,
     uop: u32,

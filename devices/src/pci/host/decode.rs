@@ -2,7 +2,7 @@
 
 use super::{PcHost, Place};
 use crate::effects::Effects;
-use crate::pci::bars::{Bars, Target};
+use crate::pci::bars::Target;
 
 impl PcHost {
     fn in_windows(&self, gpa: u64, len: usize) -> bool {
@@ -61,7 +61,7 @@ impl PcHost {
 
     /// Reads all BARs, command registers and windows again. Call after anything that may have changed them.
     pub(super) fn rebuild_decode(&mut self) {
-        self.bars = Bars::default();
+        self.bars.clear();
         for (&place, function) in &self.functions {
             let passes = |first, last| {
                 place

@@ -3,7 +3,7 @@
 use super::Phb;
 use crate::dma::Gpa;
 use crate::effects::Effects;
-use crate::pci::bars::{Bars, Target};
+use crate::pci::bars::Target;
 
 impl Phb {
     /// Reads bytes at a processor address. False, and `data` untouched, if the address is in no window of this bridge. What no BAR
@@ -66,7 +66,7 @@ impl Phb {
 
     /// Reads all BARs and command registers again. Call after anything that may have changed them.
     pub(super) fn rebuild_decode(&mut self) {
-        self.bars = Bars::default();
+        self.bars.clear();
         for (&devfn, slot) in &self.slots {
             self.bars.add(devfn, slot.device.as_ref(), |_, _| true);
         }
